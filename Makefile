@@ -1,0 +1,131 @@
+# Everything here installs what it needs, into this directory or Go's own caches.
+# Needed beforehand: Go 1.26, Python 3.11, make; a C compiler for the race detector.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+# The order of prerequisites is the order of work: the summary of the tests comes last.
+.NOTPARALLEL:
+
+GO     ?= go
+PYTHON ?= $(if $(shell command -v python3.11),python3.11,python3)
+# The tools are pinned in a module of their own, so that they do not choose the
+# versions of the product's dependencies.
+TOOL   := $(GO) tool -modfile=tools/go.mod
+
+# Build information needs a repository that git is willing to read.
+BUILDVCS := $(if $(shell git rev-parse --verify -q HEAD 2>/dev/null),auto,false)
+# Without a C compiler Go has no race detector; the assertions stay on.
+RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race,-tags=invariants)
+
+TEST_TIMEOUT ?= 30m
+FUZZTIME     ?= 5s
+SDK          ?=
+PKG          ?= ./...
+INPUT        ?=
+BENCH_ARGS   ?=
+
+# The tests of ./conformance find their subjects here. GORUNNER_CONFORMANCE says
+# which suites they run: none, smoke, go, python or all. They run the binary, of
+# which Go's cache of test results knows nothing: hence -count=1.
+export GORUNNER_BIN    := $(CURDIR)/bin/gorunner
+export GORUNNER_PYTHON := $(CURDIR)/.venv/bin/python
+
+GOTESTSUM := $(TOOL) gotestsum --format=pkgname --format-hide-empty-pkg --junitfile=out/junit.xml --
+
+##@ Start here
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN { FS = ":.*## "; print "usage: make <target> [NAME=value ...]" } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z][a-z-]*:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: export INPUT := $(INPUT)
+demo: build .venv ## Count words with a Go and a Python pipeline (INPUT=file or glob)
+	scripts/demo.sh
+
+.PHONY: test
+test: check-race fmt-check vet lint layers build .venv ## Everything CI runs, smoke conformance suites included
+	@mkdir -p out
+	GORUNNER_CONFORMANCE=smoke $(GOTESTSUM) $(RACE) -count=1 -timeout=$(TEST_TIMEOUT) ./...
+
+##@ Build
+
+.PHONY: build
+build: ## Build the static binary bin/gorunner
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS) -ldflags='-s -w' -o bin/gorunner ./cmd/gorunner
+
+.PHONY: python .venv
+python: .venv ## Make the Python environment .venv with Beam's Python SDK
+.venv: .venv/installed
+
+# The stamp is written last: an interrupted installation starts afresh.
+.venv/installed: conformance/python/requirements.txt
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.PHONY: clean
+clean: ## Remove all that was built, the Python environment included
+	rm -rf bin out .cache .venv
+
+##@ Check
+
+.PHONY: unit
+unit: check-race ## Run the tests under the race detector, without conformance suites (PKG=./plan/...)
+	@mkdir -p out
+	GORUNNER_CONFORMANCE=none $(GOTESTSUM) $(RACE) -timeout=$(TEST_TIMEOUT) $(PKG)
+
+.PHONY: layers
+layers: ## Check the layers and file lengths alone
+	$(GO) test ./internal/layers
+
+.PHONY: lint
+lint: ## Run the linters (PKG=./plan/...)
+	$(TOOL) golangci-lint run $(PKG)
+
+.PHONY: vet
+vet: ## Run go vet
+	$(GO) vet $(PKG)
+
+.PHONY: fmt
+fmt: ## Format the Go files
+	$(TOOL) golangci-lint fmt
+
+.PHONY: fmt-check
+fmt-check: ## Show Go files that are not formatted
+	$(TOOL) golangci-lint fmt --diff
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## Run every fuzz target for a few seconds (FUZZTIME=5s)
+	@found=$$(find . -name '*_test.go' -not -path './.*' -exec grep -noE '^func Fuzz[A-Za-z0-9_]*\(' /dev/null {} + || true); \
+	[ -n "$$found" ] || { echo 'no fuzz target found' >&2; exit 1; }; \
+	count=0; \
+	while IFS=: read -r file _ func; do \
+		name=$${func#func }; name=$${name%(}; count=$$((count + 1)); \
+		echo "== $$name in $$(dirname "$$file")"; \
+		$(GO) test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) "./$$(dirname "$$file")" </dev/null; \
+	done <<<"$$found"; \
+	echo "$$count fuzz targets ran"
+
+.PHONY: conformance
+conformance: build .venv ## Run all of Beam's own suites of one SDK (SDK=go or SDK=python)
+	@case '$(SDK)' in go|python) ;; *) echo 'say which: make conformance SDK=go, or SDK=python' >&2; exit 2;; esac
+	@mkdir -p out
+	GORUNNER_CONFORMANCE=$(SDK) $(GOTESTSUM) -count=1 -timeout=3h ./conformance/...
+
+.PHONY: conformance-smoke
+conformance-smoke: build .venv ## Run the part of Beam's suites that belongs to make test
+	@mkdir -p out
+	GORUNNER_CONFORMANCE=smoke $(GOTESTSUM) -count=1 -timeout=$(TEST_TIMEOUT) ./conformance/...
+
+.PHONY: bench
+bench: .venv ## Measure speed and memory side by side with Prism (BENCH_ARGS=...)
+	$(GO) run ./bench $(BENCH_ARGS)
+
+.PHONY: check-race
+check-race:
+	@if [ '$(RACE)' != -race ]; then echo 'warning: no C compiler, or CGO_ENABLED=0: the tests run WITHOUT the race detector' >&2; fi
