@@ -1,0 +1,195 @@
+package plan
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Text prints the plan for people and for golden tests: each stage with what
+// it reads, executes and writes, then the edges. Equal plans give equal text.
+func (p *Plan) Text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "plan: %d stages, %d edges, %d key groups\n", len(p.Stages), len(p.Edges), p.KeyGroups)
+	for _, s := range p.Stages {
+		s.text(&b)
+	}
+	b.WriteString("\n")
+	for _, e := range p.Edges {
+		bounded := ""
+		if !e.Bounded {
+			bounded = " unbounded"
+		}
+		fmt.Fprintf(&b, "e%d %s: %v in %v%s\n", e.ID, e.Name, e.Value, e.Windowing, bounded)
+	}
+	return b.String()
+}
+
+func (s *Stage) text(b *strings.Builder) {
+	fmt.Fprintf(b, "\ns%d %v %q\n", s.ID, s.Kind, s.Name)
+	if s.Input != nil {
+		keyed := ""
+		if s.Input.Keyed {
+			keyed = " by key"
+		}
+		fmt.Fprintf(b, "  read e%d%s%s\n", s.Input.Edge, keyed, via(s.Input.Port))
+	}
+	for _, side := range s.SideInputs {
+		fmt.Fprintf(b, "  view e%d as %s, %s of %s\n", side.Edge, side.Access, side.Tag, side.Transform)
+	}
+	if x, ok := s.Kind.(*Executable); ok {
+		for _, t := range x.Transforms {
+			fmt.Fprintf(b, "  run %s %s %q\n", t.ID, shortURN(t.URN), t.Name)
+		}
+		if x.TimeSorted {
+			b.WriteString("  in order of time\n")
+		}
+		for _, st := range x.States {
+			fmt.Fprintf(b, "  state %s of %s: %v\n", st.ID, st.Transform, st.Protocol)
+		}
+		for _, tm := range x.Timers {
+			fmt.Fprintf(b, "  timers %s of %s: %v\n", tm.Family, tm.Transform, tm.Domain)
+		}
+	}
+	for _, o := range s.Outputs {
+		fmt.Fprintf(b, "  write e%d%s\n", o.Edge, via(o.Port))
+	}
+}
+
+func via(port TransformID) string {
+	if port == "" {
+		return ""
+	}
+	return " through " + string(port)
+}
+
+func shortURN(urn string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(urn, "beam:transform:"), ":v1")
+}
+
+// DOT prints the plan as a graph for Graphviz: boxes are stages, arrows are
+// edges, dashed ones side inputs.
+func (p *Plan) DOT() string {
+	var b strings.Builder
+	b.WriteString("digraph plan {\n  node [shape=box];\n")
+	for _, s := range p.Stages {
+		label := fmt.Sprintf("s%d %v\n%s", s.ID, s.Kind, s.Name)
+		fmt.Fprintf(&b, "  s%d [label=%s];\n", s.ID, quote(label))
+	}
+	for _, e := range p.Edges {
+		fmt.Fprintf(&b, "  e%d [shape=ellipse, label=%s];\n", e.ID, quote(e.Name))
+	}
+	for _, s := range p.Stages {
+		if s.Input != nil {
+			style := ""
+			if s.Input.Keyed {
+				style = " [label=\"by key\"]"
+			}
+			fmt.Fprintf(&b, "  e%d -> s%d%s;\n", s.Input.Edge, s.ID, style)
+		}
+		for _, side := range s.SideInputs {
+			fmt.Fprintf(&b, "  e%d -> s%d [style=dashed, label=%s];\n", side.Edge, s.ID, quote(side.Tag))
+		}
+		for _, o := range s.Outputs {
+			fmt.Fprintf(&b, "  s%d -> e%d;\n", s.ID, o.Edge)
+		}
+	}
+	b.WriteString("}\n")
+	return b.String()
+}
+
+// quote makes a DOT string: Graphviz knows no escapes but of the quote and
+// the backslash, and \n for a new line.
+func quote(s string) string {
+	r := strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+	return `"` + r.Replace(s) + `"`
+}
+
+// String names the kind.
+func (*Impulse) String() string { return "impulse" }
+
+// String names the kind and what it groups.
+func (k *GroupByKey) String() string {
+	paged := ""
+	if k.PagedValues {
+		paged = " paged"
+	}
+	return fmt.Sprintf("group %v by %v%s", k.Value, k.Key, paged)
+}
+
+// String names the kind and where it runs.
+func (k *Executable) String() string {
+	if k.Splittable {
+		return "execute splittable in " + string(k.Environment)
+	}
+	return "execute in " + string(k.Environment)
+}
+
+// String prints the windowing; what is the default is left out.
+func (w *Windowing) String() string {
+	s := w.Fn.String()
+	if w.AllowedLateness != 0 {
+		s += ", late " + w.AllowedLateness.String()
+	}
+	if w.Accumulation != Discarding {
+		s += ", " + w.Accumulation.String()
+	}
+	if w.OutputTime != EndOfWindow {
+		s += ", " + w.OutputTime.String()
+	}
+	return s
+}
+
+// String names the WindowFn.
+func (GlobalWindows) String() string { return "global" }
+
+// String names the WindowFn with its size.
+func (f FixedWindows) String() string {
+	return "fixed(" + f.Size.String() + plusOffset(f.Offset) + ")"
+}
+
+// String names the WindowFn with size and period.
+func (f SlidingWindows) String() string {
+	return "sliding(" + f.Size.String() + "/" + f.Period.String() + plusOffset(f.Offset) + ")"
+}
+
+// String names the WindowFn with its gap.
+func (f Sessions) String() string { return "sessions(" + f.Gap.String() + ")" }
+
+// String names the WindowFn by its URN.
+func (f CustomWindows) String() string {
+	if f.Merging {
+		return "custom(" + f.URN + ", merging)"
+	}
+	return "custom(" + f.URN + ")"
+}
+
+func plusOffset(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return "+" + d.String()
+}
+
+// String names the access pattern.
+func (a Access) String() string { return name(int(a), "iterable", "multimap") }
+
+// String names the protocol.
+func (p StateProtocol) String() string { return name(int(p), "bag", "multimap", "ordered_list") }
+
+// String names the time domain.
+func (d TimeDomain) String() string { return name(int(d), "event_time", "processing_time") }
+
+// String names the accumulation mode.
+func (a Accumulation) String() string { return name(int(a), "discarding", "accumulating") }
+
+// String names the timestamp combiner.
+func (t OutputTime) String() string { return name(int(t), "end_of_window", "latest", "earliest") }
+
+func name(i int, names ...string) string {
+	if i < 0 || i >= len(names) {
+		return strconv.Itoa(i)
+	}
+	return names[i]
+}

@@ -1,0 +1,280 @@
+// Package plan is the validated, immutable operator graph of one job: what
+// translation makes and everything below it executes. It knows no proto.
+//
+// A plan is a list of stages joined by edges. A stage is the unit of
+// scheduling: its bundles are executed by one harness. An edge is a
+// PCollection that is materialised between stages, with one wire coder: any
+// number of stages may write to it (that is a Flatten) and any number may
+// read it. Reshuffle and Flatten are therefore not stages: blocks pass from
+// producer to consumer unparsed.
+//
+// A plan is never changed after Validate has accepted it and may be read
+// from any goroutine.
+package plan
+
+import (
+	"time"
+
+	"github.com/gorunner/gorunner/coder"
+)
+
+// StageID is the index of a stage in Plan.Stages.
+type StageID int
+
+// EdgeID is the index of an edge in Plan.Edges.
+type EdgeID int
+
+// EnvironmentID is the pipeline's name of an environment.
+type EnvironmentID string
+
+// TransformID is the pipeline's id of a transform, unique in the pipeline. In
+// bundle descriptors the same ids are used.
+type TransformID string
+
+// Plan is the operator graph of a job.
+type Plan struct {
+	// Stages in topological order: a stage reads only edges that earlier
+	// stages write.
+	Stages []*Stage
+	Edges  []*Edge
+	// Environments in order of first use by a stage.
+	Environments []EnvironmentID
+	// KeyGroups is the number of partitions of every keyed input, at least 1.
+	KeyGroups int
+}
+
+// Edge is a PCollection between stages.
+type Edge struct {
+	ID EdgeID
+	// Name is the PCollection's id in the pipeline.
+	Name string
+	// Value is the wire coder of the elements' values; the runner can measure
+	// it. It is a KV where some consumer is keyed.
+	Value *coder.Coder
+	// Windowing of the PCollection; its window coder is part of the wire
+	// format.
+	Windowing *Windowing
+	// Bounded says whether the PCollection is bounded.
+	Bounded bool
+}
+
+// Stage is the unit of scheduling and fusion.
+type Stage struct {
+	ID StageID
+	// Name is unique in the plan and made of the user's transform names.
+	Name string
+	// Kind says what executes the stage and with which settings.
+	Kind Kind
+	// Input is the main input; nil for a Root kind.
+	Input *Input
+	// SideInputs are the views the stage's transforms read.
+	SideInputs []SideInput
+	// Outputs in the order harnesses count them. Two outputs may lead to the
+	// same edge.
+	Outputs []Output
+}
+
+// Input is the main input of a stage.
+type Input struct {
+	Edge EdgeID
+	// Keyed says that the input is partitioned by the encoded key, with one
+	// bundle per key group at a time.
+	Keyed bool
+	// Port is the id of the data source transform in the bundle descriptor;
+	// empty for stages that the runner executes itself.
+	Port TransformID
+}
+
+// Output is where a stage's results go.
+type Output struct {
+	Edge EdgeID
+	// Port is the id of the data sink transform in the bundle descriptor;
+	// empty for stages that the runner executes itself.
+	Port TransformID
+}
+
+// SideInput is one view that one transform of a stage reads.
+type SideInput struct {
+	Edge      EdgeID
+	Transform TransformID
+	// Tag is the transform's local name of the side input.
+	Tag    string
+	Access Access
+}
+
+// Access is how a side input is read.
+type Access int
+
+// The access patterns of the Beam model.
+const (
+	// AccessIterable reads all values of a window.
+	AccessIterable Access = iota
+	// AccessMultimap reads the values of a key in a window; the edge's value
+	// coder is a KV.
+	AccessMultimap
+)
+
+// Kind is what a stage does. The set is closed:
+// [*Impulse], [*GroupByKey], [*Executable].
+//
+//sumtype:decl
+type Kind interface {
+	kind()
+	// String is the kind's name in dumps.
+	String() string
+}
+
+// Impulse emits one empty byte string in the global window.
+type Impulse struct{}
+
+// GroupByKey collects the values of each key and window.
+type GroupByKey struct {
+	// Windowing of the input; the output has the same windows.
+	Windowing *Windowing
+	// Key and Value are the components of the input's KV.
+	Key, Value *coder.Coder
+	// PagedValues says that the consumers understand an iterable whose values
+	// are read through the State API.
+	PagedValues bool
+}
+
+// Executable is user code: fused transforms that an SDK harness executes.
+type Executable struct {
+	Environment EnvironmentID
+	// Transforms of the stage, in topological order.
+	Transforms []Transform
+	// Splittable says that the elements are restrictions of a splittable DoFn:
+	// few and expensive, to be spread one by one.
+	Splittable bool
+	// TimeSorted says that the elements of each key come in order of time; the
+	// input is keyed then.
+	TimeSorted bool
+	// States are the user states; a stage with any has a keyed input.
+	States []StateSpec
+	// Timers are the timer families; a stage with any has a keyed input.
+	Timers []TimerSpec
+}
+
+// Transform is a user transform of a stage.
+type Transform struct {
+	ID TransformID
+	// Name is the full name the user gave it.
+	Name string
+	// URN of the transform.
+	URN string
+}
+
+// StateSpec is one user state of a transform.
+type StateSpec struct {
+	Transform TransformID
+	ID        string
+	Protocol  StateProtocol
+	// Value is the wire coder of the values of an OrderedListState, whose
+	// entries are a varint sort key and a value each, and of a MultimapState if
+	// it can be measured: only then its entries can be read all at once. It is
+	// nil for a BagState, whose values the runner need not tell apart.
+	Value *coder.Coder
+}
+
+// StateProtocol is the Fn API access protocol of a user state.
+type StateProtocol int
+
+// The protocols of the Fn API.
+const (
+	// BagState serves bag, value and combining state.
+	BagState StateProtocol = iota
+	// MultimapState serves map, multimap and set state.
+	MultimapState
+	// OrderedListState serves ordered lists.
+	OrderedListState
+)
+
+// TimerSpec is one timer family of a transform.
+type TimerSpec struct {
+	Transform TransformID
+	Family    string
+	Domain    TimeDomain
+	// Expiration says that the runner sets the family's timer, once for each
+	// key and window, for when the window expires.
+	Expiration bool
+	// Key is the wire coder of the timers' keys: that of the stage's input.
+	Key *coder.Coder
+}
+
+// TimeDomain is the clock a timer goes by.
+type TimeDomain int
+
+// The time domains of timers.
+const (
+	EventTimeDomain TimeDomain = iota
+	ProcessingTimeDomain
+)
+
+func (*Impulse) kind()    {}
+func (*GroupByKey) kind() {}
+func (*Executable) kind() {}
+
+// Windowing is a windowing strategy.
+type Windowing struct {
+	Fn WindowFn
+	// Window is the wire coder of the windows.
+	Window *coder.Coder
+	// AllowedLateness is how long a window takes data after its end.
+	AllowedLateness time.Duration
+	Accumulation    Accumulation
+	OutputTime      OutputTime
+}
+
+// WindowFn assigns and merges windows. The set is closed:
+// [GlobalWindows], [FixedWindows], [SlidingWindows], [Sessions], [CustomWindows].
+//
+//sumtype:decl
+type WindowFn interface {
+	windowFn()
+	String() string
+}
+
+// GlobalWindows puts everything into one window.
+type GlobalWindows struct{}
+
+// FixedWindows are consecutive windows of one size.
+type FixedWindows struct{ Size, Offset time.Duration }
+
+// SlidingWindows start every Period and last Size.
+type SlidingWindows struct{ Size, Period, Offset time.Duration }
+
+// Sessions merge while the gap between elements is shorter than Gap.
+type Sessions struct{ Gap time.Duration }
+
+// CustomWindows is a WindowFn that only the SDK understands. Its windows are
+// opaque bytes here.
+type CustomWindows struct {
+	URN string
+	// Merging says that the SDK must merge windows before they fire.
+	Merging bool
+}
+
+func (GlobalWindows) windowFn()  {}
+func (FixedWindows) windowFn()   {}
+func (SlidingWindows) windowFn() {}
+func (Sessions) windowFn()       {}
+func (CustomWindows) windowFn()  {}
+
+// Accumulation says what a later pane of a window holds.
+type Accumulation int
+
+// The accumulation modes that are executed; retracting is refused.
+const (
+	Discarding Accumulation = iota
+	Accumulating
+)
+
+// OutputTime is the timestamp of a grouped element.
+type OutputTime int
+
+// The timestamp combiners of the Beam model.
+const (
+	EndOfWindow OutputTime = iota
+	Latest
+	Earliest
+)
