@@ -1,0 +1,61 @@
+package shuffle_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/gorunner/gorunner/coder"
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+const (
+	benchRecords  = 1 << 17
+	messageBytes  = 1 << 20
+	benchKeys     = 1000
+	benchKeyBytes = 8
+)
+
+// benchMessages are messages as a harness sends them: records of 100 bytes in
+// the global window, with keys of 8 bytes and cut without regard to elements.
+func benchMessages() (*shuffle.Layout, [][]byte) {
+	b := coder.Must(coder.Bytes)
+	l := &shuffle.Layout{Value: coder.Must(coder.KV, b, b), Window: coder.Must(coder.GlobalWindow)}
+	var data []byte
+	for i := range benchRecords {
+		data = coder.PutHeader(data, element.Header{NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring}})
+		data = append(data, benchKeyBytes)
+		data = fmt.Appendf(data, "%08d", i*7919%benchKeys)
+		data = append(data, 77)
+		data = append(data, make([]byte, 77)...)
+	}
+	var messages [][]byte
+	for len(data) > 0 {
+		n := min(messageBytes, len(data))
+		messages = append(messages, data[:n])
+		data = data[n:]
+	}
+	return l, messages
+}
+
+func benchmarkWriter(b *testing.B, want shuffle.Partitions) {
+	b.Helper()
+	l, messages := benchMessages()
+	b.ReportAllocs()
+	for b.Loop() {
+		w := shuffle.NewWriter(l, want)
+		for _, m := range messages {
+			if err := w.Write(m); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if out, err := w.Close(); err != nil || out.Count != benchRecords {
+			b.Fatal(out.Count, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/record")
+}
+
+func BenchmarkWriterPlain(b *testing.B) { benchmarkWriter(b, shuffle.Partitions{Plain: true}) }
+
+func BenchmarkWriterKeyed(b *testing.B) { benchmarkWriter(b, shuffle.Partitions{Groups: 64}) }

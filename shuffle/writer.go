@@ -1,0 +1,289 @@
+package shuffle
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/gorunner/gorunner/coder"
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/internal/invariants"
+)
+
+// The sizes of blocks, in bytes. Blocks start small, because a bundle may
+// write little, or little for each group, and double up to the maximum.
+// Messages of the plain maximum cost the harnesses least.
+//
+//nolint:gochecknoglobals // constants, if structs could be
+var (
+	plainSizes = sizes{min: 16 << 10, max: 1 << 20}
+	groupSizes = sizes{min: 4 << 10, max: 256 << 10}
+)
+
+// Partitions says which forms of an output its consumers need.
+type Partitions struct {
+	// Plain consumers read all elements in one queue.
+	Plain bool
+	// Single puts every element into a plain block of its own: for edges whose
+	// elements are few and each is worth a bundle.
+	Single bool
+	// Groups is the number of key groups for keyed consumers, 0 if there are
+	// none.
+	Groups int
+}
+
+// Output is what one bundle wrote to one edge. Its blocks are immutable.
+type Output struct {
+	// Plain holds the blocks for plain consumers.
+	Plain []element.Block
+	// Keyed holds the blocks of each group for keyed consumers.
+	Keyed [][]element.Block
+	// Count and Bytes measure the elements, once.
+	Count, Bytes int64
+}
+
+// Writer collects one output of one bundle.
+type Writer struct {
+	layout *Layout
+	want   Partitions
+	out    Output
+	plain  buffer
+	groups []buffer
+	// partial is the beginning of an element. It is not cut again before it
+	// has grown to partialNext bytes, so that an element in many pieces is
+	// measured in time proportional to its size.
+	partial     []byte
+	partialNext int
+}
+
+// buffer is a block that is being filled.
+type buffer struct {
+	data    []byte
+	count   int
+	minTime element.EventTime
+}
+
+// NewWriter makes a writer for the edge of the layout.
+func NewWriter(layout *Layout, want Partitions) *Writer {
+	invariants.Assert(want.Groups == 0 || layout.Value.Kind() == coder.KV, "values of coder %v have no keys", layout.Value)
+	return &Writer{layout: layout, want: want}
+}
+
+// Write takes the next bytes of the output and copies what it keeps. The
+// bytes may end within an element if the next call continues it. An error
+// means that the bytes are not elements of the edge; it may come as late as
+// Close.
+func (w *Writer) Write(data []byte) error {
+	data, err := w.complete(data)
+	if err != nil || len(data) == 0 {
+		return err
+	}
+	n, err := w.take(data)
+	if err != nil {
+		return err
+	}
+	if n < len(data) {
+		w.setPartial(data[n:])
+	}
+	return nil
+}
+
+// setPartial keeps the beginning of an element for the next call.
+func (w *Writer) setPartial(data []byte) {
+	const growthMin = 512
+	w.partial = append(w.partial[:0], data...)
+	w.partialNext = len(data) + max(len(data), growthMin)
+}
+
+// complete adds to the partial element what it lacks and consumes it. It
+// returns the rest of data.
+func (w *Writer) complete(data []byte) ([]byte, error) {
+	const recutBytes = 4 << 10 // cutting again so much costs little
+	for len(w.partial) > 0 && len(data) > 0 {
+		had := len(w.partial)
+		n := min(len(data), w.partialNext-had)
+		w.partial = append(w.partial, data[:n]...)
+		if len(w.partial) < w.partialNext && len(w.partial) > recutBytes {
+			return nil, nil
+		}
+		taken, err := w.take(w.partial)
+		if err != nil {
+			return nil, err
+		}
+		if taken > had {
+			data = data[taken-had:]
+			w.partial = w.partial[:0]
+		} else {
+			data = data[n:]
+			w.setPartial(w.partial[taken:])
+		}
+	}
+	return data, nil
+}
+
+// whole consumes what is left. It fails when the last element is not whole.
+func (w *Writer) whole() error {
+	n, err := w.take(w.partial)
+	if err != nil {
+		return err
+	}
+	if n < len(w.partial) {
+		return fmt.Errorf("output ends within element %d: %w", w.out.Count, coder.ErrShort)
+	}
+	w.partial = w.partial[:0]
+	return nil
+}
+
+// take consumes the whole elements of data and returns their length.
+func (w *Writer) take(data []byte) (int, error) {
+	at, count, minTime := 0, 0, element.MaxTime
+	for at < len(data) {
+		e, err := w.layout.Cut(data[at:])
+		if errors.Is(err, coder.ErrShort) {
+			break
+		}
+		if err != nil {
+			return 0, fmt.Errorf("element %d: %w", w.out.Count+int64(count), err)
+		}
+		if w.want.Groups > 0 {
+			w.scatter(e.Key(), e.Header.Timestamp, data[at:at+e.Size])
+		}
+		if w.want.Single {
+			w.plain.append(data[at:at+e.Size], 1, e.Header.Timestamp, e.Size)
+			w.seal()
+		}
+		minTime = min(minTime, e.Header.Timestamp)
+		count++
+		at += e.Size
+	}
+	if w.want.Plain && !w.want.Single && count > 0 {
+		w.plain.add(&w.out.Plain, plainSizes, data[:at], count, minTime)
+	}
+	w.out.Count += int64(count)
+	w.out.Bytes += int64(at)
+	return at, nil
+}
+
+// scatter appends an element to the block of its key group.
+func (w *Writer) scatter(key []byte, at element.EventTime, whole []byte) {
+	if w.groups == nil {
+		w.groups = make([]buffer, w.want.Groups)
+		w.out.Keyed = make([][]element.Block, w.want.Groups)
+	}
+	g := KeyGroup(key, w.want.Groups)
+	w.groups[g].add(&w.out.Keyed[g], groupSizes, whole, 1, at)
+}
+
+// sizes bound the blocks of one kind.
+type sizes struct{ min, max int }
+
+// add appends elements to the buffer. When they do not fit, the buffer goes to
+// blocks first and is followed by one twice its size, within the bounds.
+func (b *buffer) add(blocks *[]element.Block, s sizes, data []byte, count int, minTime element.EventTime) {
+	room := s.min
+	if b.count > 0 && len(b.data)+len(data) > cap(b.data) {
+		room = min(2*cap(b.data), s.max)
+		*blocks = append(*blocks, b.take())
+	}
+	b.append(data, count, minTime, room)
+}
+
+// append adds elements to the buffer, which is made with the given room if it
+// is empty.
+func (b *buffer) append(data []byte, count int, minTime element.EventTime, room int) {
+	if b.data == nil {
+		b.minTime = element.MaxTime
+		if room > len(data) { // else append makes it, without clearing it first
+			b.data = make([]byte, 0, room)
+		}
+	}
+	b.data = append(b.data, data...)
+	b.count += count
+	b.minTime = min(b.minTime, minTime)
+}
+
+// take returns the buffer as a block and empties it.
+func (b *buffer) take() element.Block {
+	block := element.Block{Data: b.data, Count: b.count, MinTime: b.minTime}
+	*b = buffer{}
+	return block
+}
+
+func (w *Writer) seal() {
+	if w.plain.count > 0 {
+		w.out.Plain = append(w.out.Plain, w.plain.take())
+	}
+}
+
+// WriteBlock takes over a block of whole elements that is already immutable.
+func (w *Writer) WriteBlock(b element.Block) error {
+	if err := w.whole(); err != nil {
+		return err
+	}
+	if w.want.Groups == 0 && !w.want.Single {
+		w.seal()
+		w.out.Plain = append(w.out.Plain, b)
+		w.out.Count += int64(b.Count)
+		w.out.Bytes += int64(len(b.Data))
+		return nil
+	}
+	if len(b.Pages) == 0 {
+		return w.Write(b.Data)
+	}
+	return w.writePaged(b)
+}
+
+// writePaged writes a block with pages into blocks that hold nothing else.
+// Any of them may have the elements that refer to the pages; pages are shared
+// by reference, so that each block keeps them all.
+func (w *Writer) writePaged(b element.Block) error {
+	w.sealAll()
+	plain := len(w.out.Plain)
+	keyed := make([]int, len(w.out.Keyed))
+	for g := range w.out.Keyed {
+		keyed[g] = len(w.out.Keyed[g])
+	}
+	if err := w.Write(b.Data); err != nil {
+		return err
+	}
+	w.sealAll()
+	addPages(w.out.Plain[plain:], b.Pages)
+	for g := range w.out.Keyed {
+		from := 0
+		if len(keyed) > 0 {
+			from = keyed[g]
+		}
+		addPages(w.out.Keyed[g][from:], b.Pages)
+	}
+	return nil
+}
+
+func addPages(blocks []element.Block, pages []*element.Page) {
+	for i := range blocks {
+		blocks[i].Pages = slices.Clip(pages)
+	}
+}
+
+// Close returns what was written. It fails when the last element is not
+// whole.
+func (w *Writer) Close() (Output, error) {
+	if err := w.whole(); err != nil {
+		return Output{}, err
+	}
+	w.sealAll()
+	return w.out, nil
+}
+
+// sealAll ends all blocks that are being filled.
+func (w *Writer) sealAll() {
+	w.seal()
+	for g := range w.groups {
+		if w.groups[g].count > 0 {
+			w.out.Keyed[g] = append(w.out.Keyed[g], w.groups[g].take())
+		}
+	}
+}
+
+// Written returns the elements and bytes taken so far, without those of which
+// the end may be missing.
+func (w *Writer) Written() (elements, bytes int64) { return w.out.Count, w.out.Bytes }

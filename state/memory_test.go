@@ -1,0 +1,47 @@
+package state_test
+
+import (
+	"testing"
+
+	"github.com/gorunner/gorunner/state"
+	"github.com/gorunner/gorunner/state/statetest"
+)
+
+func TestMemory(t *testing.T) {
+	statetest.TestStore(t, func() state.Store { return state.NewMemory() })
+}
+
+func TestMemoryClosedIsEmpty(t *testing.T) {
+	m := state.NewMemory()
+	cell := state.Cell{State: "s"}
+	txn := m.Begin()
+	if err := txn.Append(cell, "", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if err := txn.Apply(); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if chunks, err := m.Begin().Get(cell, ""); err != nil || len(chunks) != 0 {
+		t.Errorf("got %q and error %v, want nothing", chunks, err)
+	}
+}
+
+// A bag that grows bundle by bundle must not cost more the larger it is.
+func BenchmarkMemoryAppend(b *testing.B) {
+	value := make([]byte, 100)
+	m := state.NewMemory()
+	cell := state.Cell{State: "s"}
+	b.ReportAllocs()
+	for b.Loop() {
+		txn := m.Begin()
+		if err := txn.Append(cell, "", value); err != nil {
+			b.Fatal(err)
+		}
+		if err := txn.Apply(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
