@@ -1,0 +1,104 @@
+package group
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/gorunner/gorunner/coder"
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+const (
+	benchRecords = 1_000_000
+	benchGroups  = 64
+)
+
+// benchGrouper is a grouper, and records of 100 bytes for it in key groups, as
+// the writer of a bundle scatters them.
+func benchGrouper(b *testing.B, fn plan.WindowFn, keys int) (*Grouper, [][]element.Block) {
+	b.Helper()
+	window := coder.Must(coder.GlobalWindow)
+	var encoded []byte
+	if _, global := fn.(plan.GlobalWindows); !global {
+		window = coder.Must(coder.IntervalWindow)
+		encoded = append(coder.PutTime(nil, 1000), 0xe8, 0x07)
+	}
+	kind := &plan.GroupByKey{
+		Windowing: &plan.Windowing{Fn: fn, Window: window},
+		Key:       coder.Must(coder.Bytes),
+		Value:     coder.Must(coder.Bytes),
+	}
+	g, err := New(kind, Params{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := shuffle.NewWriter(&g.layout, shuffle.Partitions{Groups: benchGroups})
+	var data []byte
+	for i := range benchRecords {
+		data = coder.PutHeader(data[:0], element.Header{
+			Windows: encoded, NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring},
+		})
+		data = append(data, 8)
+		data = fmt.Appendf(data, "%08d", uint(i)*2654435761%uint(keys))
+		data = append(data, byte(99-len(data)))
+		data = append(data, make([]byte, 100-len(data))...)
+		if err := w.Write(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+	out, err := w.Close()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return g, out.Keyed
+}
+
+func benchmarkRun(b *testing.B, fn plan.WindowFn, keys int) {
+	b.Helper()
+	g, groups := benchGrouper(b, fn, keys)
+	b.ReportAllocs()
+	for b.Loop() {
+		count := 0
+		for _, blocks := range groups {
+			err := g.Run(b.Context(), blocks, func(out element.Block) error {
+				count += out.Count
+				return nil
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		if count != keys {
+			b.Fatalf("%d elements for %d keys", count, keys)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/record")
+}
+
+func BenchmarkRun1000Keys(b *testing.B)   { benchmarkRun(b, plan.GlobalWindows{}, 1000) }
+func BenchmarkRun100000Keys(b *testing.B) { benchmarkRun(b, plan.GlobalWindows{}, 100_000) }
+func BenchmarkRunFixedWindows(b *testing.B) {
+	benchmarkRun(b, plan.FixedWindows{Size: time.Second}, 1000)
+}
+func BenchmarkRunSessions(b *testing.B) { benchmarkRun(b, plan.Sessions{Gap: time.Second}, 1000) }
+
+// BenchmarkIndex1000Keys is the first half of BenchmarkRun1000Keys.
+func BenchmarkIndex1000Keys(b *testing.B) {
+	g, groups := benchGrouper(b, plan.GlobalWindows{}, 1000)
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, blocks := range groups {
+			count := 0
+			for i := range blocks {
+				count += blocks[i].Count
+			}
+			if err := g.index(b.Context(), newTable(blocks, count)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/record")
+}

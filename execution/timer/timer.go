@@ -1,0 +1,258 @@
+// Package timer keeps the timers that the keys of a stage have set.
+//
+// A timer is named by its family, key, tag and window: setting it again
+// replaces it, clearing it leaves nothing behind. Timers wait in two heaps for
+// each key group, one for each time domain, and the groups of a domain in a
+// heap by their earliest timers, so that neither setting one nor asking what is
+// due costs more with more keys and groups.
+//
+// A Set is pure and not safe for concurrent use; the scheduler of a job owns
+// it.
+package timer
+
+import (
+	"container/heap"
+	"iter"
+
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/plan"
+)
+
+// Name says which timer of a stage is meant.
+type Name struct {
+	// Family is the index of the timer's family in the stage's specs.
+	Family int
+	// Key, Tag and Window are encoded.
+	Key, Tag, Window string
+}
+
+// Timer is a timer that is set.
+type Timer struct {
+	Name
+	Group  element.KeyGroup
+	Domain plan.TimeDomain
+	// Fire is when the timer is due, in milliseconds of its domain.
+	Fire element.EventTime
+	// Hold is the event time of what it will emit, which holds the watermark
+	// until it has fired.
+	Hold element.EventTime
+	// Data is the timer as the harness is given it.
+	Data []byte
+
+	order uint64 // of setting, among timers due at the same time
+	index int    // in its heap
+}
+
+// Set holds the timers of a stage.
+type Set struct {
+	byName map[Name]*Timer
+	// queues are indexed by time domain and key group.
+	queues [2][]queue
+	// heads are the queues with timers, of each time domain.
+	heads [2]heads
+	last  uint64
+}
+
+// NewSet makes an empty set for so many key groups.
+func NewSet(groups int) *Set {
+	s := &Set{byName: make(map[Name]*Timer)}
+	for d := range s.queues {
+		s.queues[d] = make([]queue, groups)
+		for g := range s.queues[d] {
+			s.queues[d][g] = queue{group: element.KeyGroup(g), index: -1}
+		}
+	}
+	return s
+}
+
+// Len is the number of timers that are set.
+func (s *Set) Len() int { return len(s.byName) }
+
+// Put sets a timer and returns the one it replaces, nil if there was none.
+func (s *Set) Put(t *Timer) (replaced *Timer) {
+	replaced = s.Remove(t.Name)
+	s.last++
+	t.order = s.last
+	s.byName[t.Name] = t
+	q := &s.queues[t.Domain][t.Group]
+	heap.Push(q, t)
+	s.heads[t.Domain].place(q)
+	return replaced
+}
+
+// Remove clears a timer and returns it, nil if it was not set.
+func (s *Set) Remove(n Name) *Timer {
+	t := s.byName[n]
+	if t == nil {
+		return nil
+	}
+	delete(s.byName, n)
+	q := &s.queues[t.Domain][t.Group]
+	heap.Remove(q, t.index)
+	s.heads[t.Domain].place(q)
+	return t
+}
+
+// Due yields the groups with a timer of the domain that is due by the limit,
+// that with the earliest first and the others in no particular order, though
+// always in the same.
+func (s *Set) Due(d plan.TimeDomain, limit element.EventTime) iter.Seq[element.KeyGroup] {
+	return func(yield func(element.KeyGroup) bool) { s.heads[d].due(0, limit, yield) }
+}
+
+// NextAfter returns when the first group is due that has no timer of the
+// domain due by the limit; ok is false if there is none.
+func (s *Set) NextAfter(d plan.TimeDomain, limit element.EventTime) (at element.EventTime, ok bool) {
+	return s.heads[d].after(0, limit)
+}
+
+// Limit bounds what is taken at a time. The first timer is taken in any case.
+type Limit struct {
+	Timers int
+	// Bytes ends the taking once the timers' data has that many.
+	Bytes int64
+}
+
+// laterMax bounds how many more timers Take looks at than it takes.
+const laterMax = 100
+
+// Take removes and returns timers of a group that are due by due, in order of
+// time. Of each key it takes only those of the earliest time: what they set in
+// turn may be due before the rest. It ends early rather than search far for
+// more keys among such a rest.
+func (s *Set) Take(d plan.TimeDomain, g element.KeyGroup, due element.EventTime, limit Limit) []*Timer {
+	q := &s.queues[d][g]
+	var taken, later []*Timer
+	var bytes int64
+	first := make(map[string]element.EventTime)
+	for len(q.timers) > 0 && q.timers[0].Fire <= due && len(later) < len(taken)+laterMax {
+		if len(taken) > 0 && (len(taken) >= limit.Timers || bytes >= limit.Bytes) {
+			break
+		}
+		t := heap.Pop(q).(*Timer) //nolint:errcheck // the heap holds nothing else
+		if at, seen := first[t.Key]; seen && at < t.Fire {
+			later = append(later, t)
+			continue
+		}
+		first[t.Key] = t.Fire
+		delete(s.byName, t.Name)
+		taken = append(taken, t)
+		bytes += int64(len(t.Data))
+	}
+	for _, t := range later {
+		heap.Push(q, t)
+	}
+	s.heads[d].place(q)
+	return taken
+}
+
+// queue is a heap of the timers of a group, the earliest first.
+type queue struct {
+	timers []*Timer
+	group  element.KeyGroup
+	index  int // in heads, -1 if it is empty
+}
+
+func (q *queue) Len() int { return len(q.timers) }
+
+func (q *queue) Less(i, j int) bool {
+	a, b := q.timers[i], q.timers[j]
+	if a.Fire != b.Fire {
+		return a.Fire < b.Fire
+	}
+	return a.order < b.order
+}
+
+func (q *queue) Swap(i, j int) {
+	q.timers[i], q.timers[j] = q.timers[j], q.timers[i]
+	q.timers[i].index, q.timers[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (q *queue) Push(x any) {
+	t := x.(*Timer) //nolint:errcheck // see Put
+	t.index = len(q.timers)
+	q.timers = append(q.timers, t)
+}
+
+// Pop implements heap.Interface.
+func (q *queue) Pop() any {
+	n := len(q.timers) - 1
+	t := q.timers[n]
+	q.timers[n] = nil
+	q.timers = q.timers[:n]
+	return t
+}
+
+// heads is a heap of queues that are not empty, that with the earliest timer
+// first.
+type heads []*queue
+
+// place puts a queue where it belongs after its timers have changed.
+func (h *heads) place(q *queue) {
+	switch {
+	case q.index < 0 && len(q.timers) > 0:
+		heap.Push(h, q)
+	case q.index >= 0 && len(q.timers) == 0:
+		heap.Remove(h, q.index)
+	case q.index >= 0:
+		heap.Fix(h, q.index)
+	}
+}
+
+// due yields the groups at and below node i of the heap that are due; it goes
+// no further down than they do.
+func (h *heads) due(i int, limit element.EventTime, yield func(element.KeyGroup) bool) bool {
+	if i >= len(*h) || (*h)[i].timers[0].Fire > limit {
+		return true
+	}
+	return yield((*h)[i].group) && h.due(2*i+1, limit, yield) && h.due(2*i+2, limit, yield)
+}
+
+// after returns the earliest time at and below node i that is after the limit.
+func (h *heads) after(i int, limit element.EventTime) (at element.EventTime, ok bool) {
+	if i >= len(*h) {
+		return 0, false
+	}
+	if at = (*h)[i].timers[0].Fire; at > limit {
+		return at, true
+	}
+	at, ok = h.after(2*i+1, limit)
+	if right, found := h.after(2*i+2, limit); found && (!ok || right < at) {
+		return right, true
+	}
+	return at, ok
+}
+
+func (h *heads) Len() int { return len(*h) }
+
+func (h *heads) Less(i, j int) bool {
+	a, b := (*h)[i].timers[0], (*h)[j].timers[0]
+	if a.Fire != b.Fire {
+		return a.Fire < b.Fire
+	}
+	return a.order < b.order
+}
+
+func (h *heads) Swap(i, j int) {
+	q := *h
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+// Push implements heap.Interface.
+func (h *heads) Push(x any) {
+	q := x.(*queue) //nolint:errcheck // see place
+	q.index = len(*h)
+	*h = append(*h, q)
+}
+
+// Pop implements heap.Interface.
+func (h *heads) Pop() any {
+	old := *h
+	q := old[len(old)-1]
+	old[len(old)-1] = nil
+	q.index = -1
+	*h = old[:len(old)-1]
+	return q
+}
