@@ -1,0 +1,230 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/internal/invariants"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
+	"github.com/gorunner/gorunner/state"
+)
+
+// execution is one attempt to execute a bundle, from the order to the commit.
+type execution struct {
+	id     harness.BundleID
+	stage  *plan.Stage
+	worker harness.Worker
+	layout *shuffle.Layout
+	out    *collector
+	txn    state.Txn
+	state  *bundleState
+
+	// mu is held while a split is under way, so that its fact always comes
+	// before that of the bundle's end.
+	mu     sync.Mutex
+	handle harness.Execution // nil before the start and after the end
+	share  share
+
+	result harness.Result // set before the fact that ends the bundle
+}
+
+// startBundle begins to execute a bundle.
+func (d *driver) startBundle(ctx context.Context, o startBundle) {
+	stage := d.plan.Stages[o.stage]
+	x := &execution{
+		id: o.id, stage: stage,
+		out: newCollector(d.pipes[o.stage]), txn: d.store.Begin(),
+		layout: d.pipes[o.stage].input, share: newShare(o.input),
+	}
+	x.state = &bundleState{views: d.views, txn: x.txn, stage: stage, input: o.input}
+	d.mu.Lock()
+	x.worker = d.workers[o.worker]
+	d.running[o.id] = x
+	d.mu.Unlock()
+	b := &harness.Bundle{
+		ID: o.id, Stage: stage, Input: o.input, Timers: harnessTimers(o.timers), Output: x.out, State: x.state,
+	}
+	d.task(func() fact { return d.execute(ctx, x, b) })
+}
+
+// execute runs the bundle to its end.
+func (d *driver) execute(ctx context.Context, x *execution, b *harness.Bundle) fact {
+	done, err := d.process(ctx, x, b)
+	if err != nil {
+		return bundleFailed{id: x.id, err: err, lost: errors.Is(err, harness.ErrWorkerLost)}
+	}
+	return done
+}
+
+func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle) (bundleDone, error) {
+	defer x.state.end()
+	if k, ok := x.stage.Kind.(*plan.Executable); ok && k.TimeSorted {
+		var err error
+		if b.Input, err = x.layout.SortByTime(b.Input); err != nil {
+			return bundleDone{}, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, err)
+		}
+	}
+	handle, err := x.worker.Start(ctx, b)
+	if err != nil {
+		return bundleDone{}, err
+	}
+	x.mu.Lock()
+	x.handle = handle
+	x.mu.Unlock()
+	x.result, err = handle.Wait()
+	// From here on no split begins, and one that is under way has been told.
+	x.mu.Lock()
+	x.handle = nil
+	x.mu.Unlock()
+	if err != nil {
+		return bundleDone{}, err
+	}
+	f := bundleDone{id: x.id}
+	if f.outputs, f.timers, err = x.out.close(); err != nil {
+		return bundleDone{}, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, err)
+	}
+	if err = x.out.expirations(&f.timers, b.Input); err != nil {
+		return bundleDone{}, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, err)
+	}
+	f.residuals, err = x.makeResiduals(x.result.Residuals)
+	return f, err
+}
+
+// errKeyedResidual reports work left by a stage that has no place for it: a
+// key group is in one bundle, and not in the queue besides.
+var errKeyedResidual = errors.New("a stage with a keyed input cannot leave work for later")
+
+// makeResiduals turns what an SDK left into blocks.
+func (x *execution) makeResiduals(rs []harness.Residual) ([]residual, error) {
+	if len(rs) > 0 && (x.stage.Input == nil || x.stage.Input.Keyed) {
+		return nil, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, errKeyedResidual)
+	}
+	out := make([]residual, 0, len(rs))
+	for i, r := range rs {
+		block, err := oneElement(x.layout, r.Element)
+		if err != nil {
+			return nil, fmt.Errorf("stage %s bundle %d: residual %d: %w", x.stage.Name, x.id, i, err)
+		}
+		if r.Watermark != nil {
+			block.MinTime = *r.Watermark
+		}
+		out = append(out, residual{block: block, delay: r.Delay})
+	}
+	return out, nil
+}
+
+// commit makes the driver's part of a bundle's effects true, in the loop,
+// before the scheduler does its part. Other facts pass through.
+func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
+	switch f := f.(type) {
+	case bundleDone:
+		x := d.forget(f.id)
+		if err := x.txn.Apply(); err != nil {
+			return nil, fmt.Errorf("stage %s bundle %d: apply state: %w", x.stage.Name, x.id, err)
+		}
+		for i, out := range x.stage.Outputs {
+			d.views.add(out.Edge, f.outputs[i].Plain)
+		}
+		d.merge(x, &d.attempted, &d.committed)
+		if x.result.Finalize != nil {
+			d.finalizers.Go(func() { d.finalize(ctx, x) })
+		}
+	case bundleFailed:
+		x := d.forget(f.id)
+		x.out.abandon()
+		d.merge(x, &d.attempted)
+	case workerReady, workerGone, workerRefused, bundleSplit, taskPanicked, tick:
+	}
+	return f, nil
+}
+
+// finalize tells the harness that its bundle is committed. A job does not fail
+// for it: the bundle stands.
+func (d *driver) finalize(ctx context.Context, x *execution) {
+	var err error
+	defer func() {
+		if err = contain(recover(), err); err != nil {
+			d.log.Warn("finalize bundle", "stage", x.stage.Name, "bundle", x.id, "error", err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, d.opts.FinalizeTimeout)
+	defer cancel()
+	err = x.result.Finalize(ctx)
+}
+
+// merge adds the metrics of an execution that has ended to the sets.
+// Malformed ones are the SDK's fault and cost nothing but themselves.
+func (d *driver) merge(x *execution, sets ...*metrics.Set) {
+	if len(x.result.Metrics) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, set := range sets {
+		if err := set.Add(x.result.Metrics); err != nil {
+			d.log.Warn("metrics of a bundle", "stage", x.stage.Name, "bundle", x.id, "error", err)
+		}
+	}
+}
+
+func (d *driver) forget(id harness.BundleID) *execution {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	x := d.running[id]
+	delete(d.running, id)
+	if x == nil {
+		invariants.Failf("bundle %d ended twice", id)
+	}
+	return x
+}
+
+// splitBundle asks the harness to give back a part of a bundle's work.
+func (d *driver) splitBundle(ctx context.Context, o splitBundle) {
+	d.mu.Lock()
+	x := d.running[o.id]
+	d.mu.Unlock()
+	d.task(func() fact {
+		if x == nil {
+			return bundleSplit{id: o.id}
+		}
+		// The fact is sent under the lock: see execution.mu. So is that of a
+		// panic, or the bundle could commit without what was given back.
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		d.send(guard(func() fact { return d.split(ctx, x, o.fraction) }))
+		return nil
+	})
+}
+
+func (d *driver) split(ctx context.Context, x *execution, fraction float64) bundleSplit {
+	refused := bundleSplit{id: x.id}
+	if x.handle == nil {
+		return refused
+	}
+	s, ok, err := x.handle.Split(ctx, fraction)
+	if err != nil {
+		d.log.Debug("split bundle", "stage", x.stage.Name, "bundle", x.id, "error", err)
+	}
+	if err != nil || !ok {
+		return refused
+	}
+	keep, rest, err := x.share.split(x.layout, s)
+	if err == nil {
+		var left []residual
+		if left, err = x.makeResiduals(s.Residuals); err == nil {
+			for _, b := range rest {
+				left = append(left, residual{block: b})
+			}
+			return bundleSplit{id: x.id, ok: true, keep: keep, rest: left}
+		}
+	}
+	// The harness has given work back that cannot be read. What the bundle
+	// yields is then not the whole: it must not be committed.
+	x.out.fail(fmt.Errorf("split: %w", err))
+	return refused
+}

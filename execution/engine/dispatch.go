@@ -1,0 +1,272 @@
+package engine
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/watermark"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+// The rules by which bundles are cut, in shares of config.bundleBytes.
+const (
+	// A lease is an even share of the queue for each slot, but not below
+	// this: harnesses pay for small bundles.
+	leaseShareMin = 8
+	// A queue with this share is worth a bundle while upstream still writes.
+	worthwhileShare = 2
+	// A stage pauses while a consumer has this many bundles' worth waiting.
+	backlogBundles = 8
+)
+
+// urgency says how good a reason there must be to start a bundle.
+type urgency int
+
+const (
+	// worthwhile bundles are full, or as full as they will ever be.
+	worthwhile urgency = iota
+	// possible bundles are small: better than an idle slot.
+	possible
+	// necessary bundles go on although a consumer is behind, because nothing
+	// else runs.
+	necessary
+)
+
+// dispatch fills the free slots of every environment, the stages farthest
+// downstream first: what is nearly done frees memory.
+func (s *scheduler) dispatch() {
+	var wake time.Duration
+	for _, env := range s.envs {
+		for env.free() > 0 {
+			st := s.choose(env)
+			if st == nil {
+				wake = earlier(wake, s.splitForIdle(env))
+				break
+			}
+			s.startNext(st)
+		}
+	}
+	wake = earlier(wake, s.nextDue())
+	if wake != s.wake && wake != 0 {
+		s.wake = wake
+		s.orders = append(s.orders, wakeAt{wake})
+	}
+}
+
+// nextDue returns when the first delayed block or processing-time timer is
+// due, 0 if there is none.
+func (s *scheduler) nextDue() time.Duration {
+	var next time.Duration
+	if s.delayed > 0 {
+		for _, st := range s.stages {
+			if len(st.delayed) > 0 {
+				next = earlier(next, st.delayed[0].due)
+			}
+		}
+	}
+	for _, st := range s.timed {
+		next = earlier(next, s.nextProcessingTimer(st))
+	}
+	return next
+}
+
+// earlier is the smaller of two times of which 0 is none.
+func earlier(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// freest is the worker with the most free slots, nil if there is none. The
+// worker to avoid is taken only if no other is free.
+func (e *environment) freest(avoid harness.WorkerID) *worker {
+	var best *worker
+	for _, w := range e.workers {
+		if w.free() == 0 {
+			continue
+		}
+		if best == nil || best.id == avoid || w.id != avoid && w.free() > best.free() {
+			best = w
+		}
+	}
+	return best
+}
+
+// free is the number of idle slots.
+func (e *environment) free() int {
+	n := 0
+	for _, w := range e.workers {
+		n += w.free()
+	}
+	return n
+}
+
+// slots is the number of bundles the environment can execute at a time.
+func (e *environment) slots() int {
+	n := 0
+	for _, w := range e.workers {
+		n += w.slots
+	}
+	return n
+}
+
+func (s *scheduler) choose(env *environment) *stageState {
+	for _, u := range []urgency{worthwhile, possible, necessary} {
+		if u == necessary && len(s.bundles) > 0 {
+			break
+		}
+		for i := len(env.stages) - 1; i >= 0; i-- {
+			if st := env.stages[i]; s.startable(st, u) {
+				return st
+			}
+		}
+	}
+	return nil
+}
+
+func (s *scheduler) startable(st *stageState, u urgency) bool {
+	_, _, firing := s.due(st)
+	if len(st.retries) == 0 && !st.queue.Available() && !firing {
+		return false
+	}
+	if !finished(st.sides) {
+		return false
+	}
+	complete := finished(st.upstream)
+	if st.hold == watermark.Buffered && !complete {
+		return false
+	}
+	if u < necessary && s.backlogged(st) {
+		return false
+	}
+	return u > worthwhile || complete || firing || st.splittable || len(st.retries) > 0 ||
+		st.queue.Bytes() >= s.config.bundleBytes/worthwhileShare
+}
+
+// finished says whether all the stages are.
+func finished(stages []*stageState) bool {
+	for _, st := range stages {
+		if !st.finished {
+			return false
+		}
+	}
+	return true
+}
+
+// backlogged says whether a consumer that could go on has too much waiting.
+func (s *scheduler) backlogged(st *stageState) bool {
+	for _, out := range st.Outputs {
+		for _, c := range s.consumers[out.Edge] {
+			if c.hold != watermark.Buffered && finished(c.sides) && c.queue.Bytes() > backlogBundles*s.config.bundleBytes {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *scheduler) startNext(st *stageState) {
+	work := s.take(st)
+	w := st.env.freest(work.avoid)
+	s.lastBundle++
+	b := &bundle{id: s.lastBundle, stage: st, worker: w, work: work, started: s.now, notBefore: s.now + s.config.splitInterval}
+	s.bundles[b.id] = b
+	st.running++
+	w.used++
+	s.orders = append(s.orders, startBundle{
+		id: b.id, stage: st.ID, worker: w.id, input: work.lease.Blocks, timers: work.timers, attempt: work.attempts,
+	})
+}
+
+// take returns the stage's next work: a retry, or a lease from its queue.
+func (s *scheduler) take(st *stageState) *work {
+	if len(st.retries) > 0 {
+		w := st.retries[0]
+		st.retries = st.retries[1:]
+		return w
+	}
+	if w := s.fire(st); w != nil {
+		s.tracker.Hold(st.ID, watermark.Running, element.MaxTime)
+		return w
+	}
+	w := &work{lease: st.queue.Lease(s.limit(st))}
+	// Besides its elements the work itself holds the stage back from its end,
+	// for splits may leave it without an element.
+	s.tracker.Hold(st.ID, watermark.Running, element.MaxTime)
+	for i := range w.lease.Blocks {
+		at := w.lease.Blocks[i].MinTime
+		s.tracker.Hold(st.ID, watermark.Running, at)
+		s.tracker.Release(st.ID, st.hold, at)
+	}
+	return w
+}
+
+// limit says how much of the queue a bundle gets: an even share for each
+// slot, within the bounds that harnesses work well with.
+func (s *scheduler) limit(st *stageState) shuffle.Limit {
+	slots := int64(max(1, st.env.slots()))
+	share := (st.queue.Bytes() + slots - 1) / slots
+	l := shuffle.Limit{Bytes: min(max(share, s.config.bundleBytes/leaseShareMin), s.config.bundleBytes)}
+	if st.splittable {
+		// Half a share, because one restriction may take far longer than another.
+		l.Elements = max(1, st.queue.Count()/(2*slots))
+	}
+	return l
+}
+
+// splitForIdle asks to split the bundles that have run longest, one for each
+// idle slot, and returns when to look again, 0 for not before something
+// happens.
+func (s *scheduler) splitForIdle(env *environment) time.Duration {
+	if env.id == native {
+		return 0
+	}
+	var next time.Duration
+	idle := env.free()
+	for _, id := range slices.Sorted(maps.Keys(s.bundles)) {
+		b := s.bundles[id]
+		if idle == 0 {
+			break
+		}
+		if b.stage.env != env || b.stage.Input.Keyed || b.splitting {
+			continue
+		}
+		if b.notBefore > s.now {
+			next = earlier(next, b.notBefore)
+			continue
+		}
+		b.splitting = true
+		idle--
+		s.orders = append(s.orders, splitBundle{id: b.id, fraction: 0.5})
+	}
+	return next
+}
+
+// status returns the scheduler's part of the picture of the stages.
+func (s *scheduler) status() []StageStatus {
+	out := make([]StageStatus, len(s.stages))
+	for i, st := range s.stages {
+		out[i] = StageStatus{
+			Stage: st.ID, Name: st.Name, Done: st.finished, Running: st.running,
+			Pending: int(st.queue.Count()), ElementsIn: st.elementsIn, BytesIn: st.bytesIn,
+			Watermark: s.tracker.Output(st.ID),
+		}
+		if out[i].Watermark < element.MaxTime {
+			out[i].Why = s.explain(st.ID)
+		}
+	}
+	return out
+}
+
+func (s *scheduler) explain(id plan.StageID) string {
+	r, ok := s.tracker.Explain(id)
+	if !ok {
+		return ""
+	}
+	return r.Kind.String() + " of stage " + s.stages[r.Stage].Name + " at " + r.At.String()
+}

@@ -1,0 +1,296 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/internal/invariants"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/state"
+)
+
+// driver carries out the scheduler's orders. One goroutine, the loop of run,
+// steps the scheduler and commits bundles; each bundle, each start of a worker
+// and each request to split has a goroutine of its own, which ends by sending
+// a fact to the loop.
+type driver struct {
+	plan  *plan.Plan
+	opts  Options
+	log   *slog.Logger
+	store state.Store
+	views *views
+	pipes []*pipe // per stage, how its output is collected
+
+	facts chan fact
+	// quit is closed when the loop takes no more facts.
+	quit chan struct{}
+	// tasks counts the goroutines above; finalizers those that tell SDKs of
+	// commits.
+	tasks, finalizers sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	sched   *scheduler
+	clock   clock
+	workers map[harness.WorkerID]harness.Worker
+	running map[harness.BundleID]*execution
+	// attempted and committed merge the metrics of all, and of all committed,
+	// executions. A failed one counts with what it told of itself.
+	attempted, committed metrics.Set
+}
+
+func newDriver(p *plan.Plan, o Options) *driver {
+	o = o.withDefaults()
+	begin := startClock()
+	d := &driver{
+		plan: p, opts: o, log: o.Log,
+		store:   state.NewMemory(),
+		views:   newViews(p),
+		facts:   make(chan fact),
+		quit:    make(chan struct{}),
+		workers: make(map[harness.WorkerID]harness.Worker),
+		running: make(map[harness.BundleID]*execution),
+		sched: newScheduler(p, config{
+			workers: o.Workers, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
+			bundleBytes: int64(o.BundleBytes), splitInterval: o.SplitInterval,
+			epoch: begin.epoch(),
+		}),
+		clock: begin,
+	}
+	d.pipes = newPipes(p)
+	return d
+}
+
+// withDefaults fills in what was left out.
+func (o Options) withDefaults() Options {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&o.Workers, 1)
+	def(&o.MaxAttempts, 4)
+	def(&o.MaxWorkerRestarts, 8)
+	def(&o.BundleBytes, 32<<20)
+	def(&o.PagedBytes, 4<<20)
+	wait := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	wait(&o.SplitInterval, 500*time.Millisecond)
+	wait(&o.FinalizeTimeout, time.Minute)
+	wait(&o.StopTimeout, 30*time.Second)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// run is the loop. It is the job boundary: a panic in it or in a task ends the
+// job, not the process.
+func (d *driver) run(ctx context.Context) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer func() {
+		err = contain(recover(), err)
+		d.shutDown(ctx, cancel, err)
+	}()
+	if err := d.plan.Validate(); err != nil {
+		return fmt.Errorf("plan: %w", err)
+	}
+	if err := d.addNative(); err != nil {
+		return err
+	}
+	alarm := newAlarm()
+	defer alarm.stop()
+	orders := d.step(workerReady{env: native, id: nativeID, slots: runtime.GOMAXPROCS(0)}, true)
+	for {
+		done, err := d.obey(ctx, orders, alarm)
+		if done || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrCancelled, context.Cause(ctx))
+		case f := <-d.facts:
+			if f, err = d.commit(ctx, f); err != nil {
+				return err
+			}
+			orders = d.step(f, false)
+		case <-alarm.c():
+			orders = d.step(tick{}, false)
+		}
+	}
+}
+
+// step steps the scheduler.
+func (d *driver) step(f fact, first bool) []order {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if first {
+		orders := d.sched.start()
+		return append(orders, d.sched.step(d.clock.now(), f)...)
+	}
+	return d.sched.step(d.clock.now(), f)
+}
+
+// obey carries out orders. done says that the job has ended well.
+func (d *driver) obey(ctx context.Context, orders []order, alarm *alarm) (done bool, err error) {
+	for _, o := range orders {
+		switch o := o.(type) {
+		case startWorker:
+			d.task(func() fact { return d.startWorker(ctx, o.env) })
+		case startBundle:
+			d.startBundle(ctx, o)
+		case splitBundle:
+			d.splitBundle(ctx, o)
+		case wakeAt:
+			alarm.set(o.at - d.clock.now())
+		case stageFinished:
+			d.views.stageFinished(o.stage)
+			d.tell(StageFinished{Stage: o.stage})
+		case bundleRetried:
+			d.log.Warn("bundle failed and will be tried again", "stage", d.plan.Stages[o.event.Stage].Name,
+				"bundle", o.event.Bundle, "attempt", o.event.Attempt, "error", o.event.Err)
+			d.tell(o.event)
+		case workerReplaced:
+			d.log.Warn("worker lost, starting another", "worker", o.event.Worker, "error", o.event.Err)
+			d.tell(o.event)
+		case finishJob:
+			return true, nil
+		case failJob:
+			return false, o.err
+		}
+	}
+	return false, nil
+}
+
+func (d *driver) tell(e Event) {
+	if d.opts.Listener != nil {
+		d.opts.Listener.Event(e)
+	}
+}
+
+// task runs f in a goroutine and sends the fact it returns, if any, to the
+// loop.
+func (d *driver) task(f func() fact) {
+	d.tasks.Go(func() { d.send(guard(f)) })
+}
+
+// guard makes a panic of f a fact.
+func guard(f func() fact) (result fact) {
+	defer func() {
+		if err := contain(recover(), nil); err != nil {
+			result = taskPanicked{err}
+		}
+	}()
+	return f()
+}
+
+// contain turns the value that a deferred function got from recover into the
+// error of a job. A panic that is no broken invariant is contained too:
+// whatever it left half done belongs to the job, and goes with it.
+func contain(recovered any, err error) error {
+	switch v := recovered.(type) {
+	case nil:
+		return err
+	case *invariants.Violation:
+		return v
+	default:
+		return fmt.Errorf("internal error: panic: %v\n%s", v, debug.Stack())
+	}
+}
+
+// send gives a fact to the loop, unless there is none or the loop has ended.
+func (d *driver) send(f fact) {
+	if f == nil {
+		return
+	}
+	select {
+	case d.facts <- f:
+	case <-d.quit:
+	}
+}
+
+// addNative adds the worker of the runner's own stages.
+func (d *driver) addNative() error {
+	w, err := newNativeWorker(d.plan, d.opts)
+	if err != nil {
+		return err
+	}
+	d.workers[nativeID] = w
+	return nil
+}
+
+// startWorker starts a worker and watches over it from then on.
+func (d *driver) startWorker(ctx context.Context, env plan.EnvironmentID) fact {
+	w, err := d.opts.Host.StartWorker(ctx, env)
+	if err != nil {
+		return workerRefused{env: env, err: err}
+	}
+	d.mu.Lock()
+	d.workers[w.ID()] = w
+	d.mu.Unlock()
+	d.send(workerReady{env: env, id: w.ID(), slots: w.Slots()})
+	select {
+	case <-w.Done():
+		return workerGone{id: w.ID(), err: w.Err()}
+	case <-d.quit:
+		return nil
+	}
+}
+
+// shutDown ends everything that was started and waits for it. Executions are
+// abandoned before their workers are stopped.
+func (d *driver) shutDown(ctx context.Context, cancel context.CancelCauseFunc, err error) {
+	if err == nil {
+		d.finalizers.Wait()
+	}
+	cause := err
+	if cause == nil {
+		cause = errors.New("job finished")
+	}
+	cancel(cause)
+	close(d.quit)
+	d.tasks.Wait()
+	d.finalizers.Wait()
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), d.opts.StopTimeout)
+	defer stop()
+	var stopping sync.WaitGroup
+	for _, w := range d.workers {
+		stopping.Go(func() {
+			if err := w.Stop(ctx); err != nil {
+				d.log.Warn("stop worker", "worker", w.ID(), "error", err)
+			}
+		})
+	}
+	stopping.Wait()
+	d.views.drop()
+	if err := d.store.Close(); err != nil {
+		d.log.Warn("close state", "error", err)
+	}
+}
+
+func (d *driver) status() Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	stages := d.sched.status()
+	for i := range stages {
+		stages[i].ElementsOut = d.pipes[i].elements.Load()
+		stages[i].BytesOut = d.pipes[i].bytes.Load()
+	}
+	return Status{Stages: stages}
+}
+
+func (d *driver) metrics() (attempted, committed []metrics.Info) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.attempted.Infos(), d.committed.Infos()
+}

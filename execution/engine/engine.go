@@ -1,0 +1,139 @@
+// Package engine runs a plan: it decides which bundle to execute next and
+// where, hands bundles to harnesses and commits what they return.
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/plan"
+)
+
+// Host provides the workers of a job.
+type Host interface {
+	// StartWorker starts one more worker of the environment and returns when
+	// it is ready to execute bundles, has failed, or ctx ends.
+	StartWorker(ctx context.Context, env plan.EnvironmentID) (harness.Worker, error)
+}
+
+// Options are the settings of a job's execution; zero values stand for the
+// defaults said with each.
+type Options struct {
+	Host Host
+	// Workers is the number of workers of each environment; default 1.
+	Workers int
+	// MaxAttempts is how often a bundle is tried before its job fails; default 4.
+	MaxAttempts int
+	// MaxWorkerRestarts is how many lost workers of an environment are
+	// replaced before the job fails; default 8.
+	MaxWorkerRestarts int
+	// BundleBytes is the size of input that a bundle aims at; default 32 MiB.
+	BundleBytes int
+	// PagedBytes is the size beyond which the values of one key are read page
+	// by page instead of standing in the element; default 4 MiB.
+	PagedBytes int
+	// SplitInterval is how long a bundle runs before the engine considers to
+	// split it for idle slots; default 500 ms.
+	SplitInterval time.Duration
+	// FinalizeTimeout is how long a harness may take to finalize a bundle, which
+	// the end of the job waits for; default 1 min.
+	FinalizeTimeout time.Duration
+	// StopTimeout is how long workers may take to stop; default 30 s.
+	StopTimeout time.Duration
+	// Listener is told what happens; default nobody. It is called from the
+	// job's own goroutine and must return at once.
+	Listener Listener
+	Log      *slog.Logger
+}
+
+// Listener receives the events of a job.
+type Listener interface{ Event(Event) }
+
+// Event is something that happened to a job. The set is closed:
+// [StageFinished], [BundleRetried], [WorkerReplaced].
+//
+//sumtype:decl
+type Event interface{ event() }
+
+// StageFinished says that a stage has seen all its input and committed all
+// its output.
+type StageFinished struct{ Stage plan.StageID }
+
+// BundleRetried says that a bundle failed and will be executed again.
+type BundleRetried struct {
+	Stage   plan.StageID
+	Bundle  harness.BundleID
+	Attempt int
+	Err     error
+}
+
+// WorkerReplaced says that a worker was lost and another one is starting.
+type WorkerReplaced struct {
+	Worker      harness.WorkerID
+	Environment plan.EnvironmentID
+	Err         error
+}
+
+func (StageFinished) event()  {}
+func (BundleRetried) event()  {}
+func (WorkerReplaced) event() {}
+
+// BundleError is why a job failed when a bundle kept failing.
+type BundleError struct {
+	Stage    *plan.Stage
+	Bundle   harness.BundleID
+	Attempts int
+	// Err is what the harness said last, with the SDK's own text.
+	Err error
+}
+
+// ErrCancelled is wrapped by the error of a job whose context ended.
+var ErrCancelled = errors.New("job cancelled")
+
+// Status is a picture of a job at one moment, for people.
+type Status struct {
+	Stages []StageStatus
+}
+
+// StageStatus is a picture of a stage.
+type StageStatus struct {
+	Stage plan.StageID
+	Name  string
+	// Done says that the stage has nothing left to do.
+	Done bool
+	// Running is the number of bundles being executed, Pending the number of
+	// elements that wait.
+	Running, Pending int
+	// ElementsIn, BytesIn, ElementsOut and BytesOut count what was committed.
+	ElementsIn, BytesIn, ElementsOut, BytesOut int64
+	// Watermark is the stage's output watermark.
+	Watermark element.EventTime
+	// Why names what holds the watermark; empty when the stage is done.
+	Why string
+}
+
+// Job is the execution of one plan. Status and Metrics may be called from any
+// goroutine at any time; Run once.
+type Job struct{ impl *driver }
+
+// New prepares the execution of p.
+func New(p *plan.Plan, opts Options) *Job { return &Job{impl: newDriver(p, opts)} }
+
+// Run executes the plan until all stages are done. It returns nil then, a
+// *[BundleError] or another error that says why the job failed, or an error
+// that wraps [ErrCancelled] once ctx has ended. All workers are stopped when
+// it returns.
+func (j *Job) Run(ctx context.Context) error { return j.impl.run(ctx) }
+
+// Status returns a picture of the job as it is now.
+func (j *Job) Status() Status { return j.impl.status() }
+
+// Metrics returns the monitoring infos of all executions, and of those that
+// were committed. An execution that failed counts among the former with what
+// its harness told of it, which may be nothing.
+func (j *Job) Metrics() (attempted, committed []metrics.Info) { return j.impl.metrics() }

@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/timer"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+// fact is something that happened outside the scheduler. The set is closed:
+// [workerReady], [workerGone], [workerRefused], [bundleDone], [bundleFailed],
+// [bundleSplit], [taskPanicked], [tick].
+//
+//sumtype:decl
+type fact interface{ fact() }
+
+// workerReady says that a worker can take bundles.
+type workerReady struct {
+	env   plan.EnvironmentID
+	id    harness.WorkerID
+	slots int
+}
+
+// workerGone says that a worker takes no bundle any more. Each of its bundles
+// is reported as failed besides.
+type workerGone struct {
+	id  harness.WorkerID
+	err error
+}
+
+// workerRefused says that a worker could not be started.
+type workerRefused struct {
+	env plan.EnvironmentID
+	err error
+}
+
+// bundleDone says that a bundle has finished. Step makes it a commit.
+type bundleDone struct {
+	id harness.BundleID
+	// outputs in the order of the stage's outputs.
+	outputs   []shuffle.Output
+	timers    []timerChange
+	residuals []residual
+}
+
+// residual is work that a bundle left for later.
+type residual struct {
+	block element.Block
+	delay time.Duration
+}
+
+// bundleFailed says that an execution had no effect. lost says that the
+// worker is to blame.
+type bundleFailed struct {
+	id   harness.BundleID
+	err  error
+	lost bool
+}
+
+// bundleSplit says how a request to split ended. When ok is false, nothing
+// has changed; otherwise the bundle keeps the blocks of keep, and those of
+// rest are other bundles' work.
+type bundleSplit struct {
+	id   harness.BundleID
+	ok   bool
+	keep []element.Block
+	rest []residual
+}
+
+// taskPanicked says that a goroutine of the job has run into a mistake of the
+// runner itself: nothing is tried again.
+type taskPanicked struct{ err error }
+
+// tick says that time has passed, as asked for by wakeAt.
+type tick struct{}
+
+func (workerReady) fact()   {}
+func (workerGone) fact()    {}
+func (workerRefused) fact() {}
+func (bundleDone) fact()    {}
+func (bundleFailed) fact()  {}
+func (bundleSplit) fact()   {}
+func (taskPanicked) fact()  {}
+func (tick) fact()          {}
+
+// order is what the scheduler wants done. The set is closed: [startWorker],
+// [startBundle], [splitBundle], [wakeAt], [stageFinished], [bundleRetried],
+// [workerReplaced], [finishJob], [failJob].
+//
+//sumtype:decl
+type order interface{ order() }
+
+// startWorker asks for one more worker of an environment.
+type startWorker struct{ env plan.EnvironmentID }
+
+// startBundle asks to execute a bundle.
+type startBundle struct {
+	id      harness.BundleID
+	stage   plan.StageID
+	worker  harness.WorkerID
+	input   []element.Block
+	timers  []*timer.Timer
+	attempt int
+}
+
+// splitBundle asks to cut a running bundle, keeping the fraction of what
+// remains.
+type splitBundle struct {
+	id       harness.BundleID
+	fraction float64
+}
+
+// wakeAt asks for a tick at the time, and replaces what was asked before.
+type wakeAt struct{ at time.Duration }
+
+// stageFinished, bundleRetried and workerReplaced tell of what happened.
+type (
+	stageFinished  struct{ stage plan.StageID }
+	bundleRetried  struct{ event BundleRetried }
+	workerReplaced struct{ event WorkerReplaced }
+)
+
+// finishJob and failJob end the job; no order follows them.
+type (
+	finishJob struct{}
+	failJob   struct{ err error }
+)
+
+func (startWorker) order()    {}
+func (startBundle) order()    {}
+func (splitBundle) order()    {}
+func (wakeAt) order()         {}
+func (stageFinished) order()  {}
+func (bundleRetried) order()  {}
+func (workerReplaced) order() {}
+func (finishJob) order()      {}
+func (failJob) order()        {}

@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+// pipe is what a stage's bundles need to know of its edges, and what they
+// have written so far.
+type pipe struct {
+	// input lays out the main input; nil for a root.
+	input *shuffle.Layout
+	// outputs in the order of the stage's.
+	outputs []port
+	// families of timers, in the order of the stage's.
+	families []timerFamily
+	// elements and bytes count what was written, whether committed or not.
+	elements, bytes atomic.Int64
+}
+
+type port struct {
+	layout *shuffle.Layout
+	want   shuffle.Partitions
+	edge   *plan.Edge
+}
+
+// newPipes makes the pipes of all stages.
+func newPipes(p *plan.Plan) []*pipe {
+	layouts := make([]*shuffle.Layout, len(p.Edges))
+	wants := make([]shuffle.Partitions, len(p.Edges))
+	for i, e := range p.Edges {
+		layouts[i] = &shuffle.Layout{Value: e.Value, Window: e.Windowing.Window}
+	}
+	for _, s := range p.Stages {
+		if s.Input != nil {
+			want := &wants[s.Input.Edge]
+			if s.Input.Keyed {
+				want.Groups = p.KeyGroups
+			} else {
+				want.Plain = true
+			}
+			if k, ok := s.Kind.(*plan.Executable); ok && k.Splittable {
+				want.Single = true
+			}
+		}
+		for _, side := range s.SideInputs {
+			wants[side.Edge].Plain = true
+		}
+	}
+	pipes := make([]*pipe, len(p.Stages))
+	for i, s := range p.Stages {
+		pipes[i] = &pipe{}
+		if s.Input != nil {
+			pipes[i].input = layouts[s.Input.Edge]
+		}
+		pipes[i].families = timerFamilies(p, s)
+		for _, out := range s.Outputs {
+			pipes[i].outputs = append(pipes[i].outputs, port{layouts[out.Edge], wants[out.Edge], p.Edges[out.Edge]})
+		}
+	}
+	return pipes
+}
+
+// collector is the uncommitted output of a bundle. It implements
+// harness.Output.
+type collector struct {
+	pipe    *pipe
+	writers []*shuffle.Writer
+	// counted is what each output has added to the pipe's counts.
+	counted []counted
+	timers  timerCollector
+	failure atomic.Pointer[error]
+}
+
+type counted struct{ elements, bytes int64 }
+
+func newCollector(p *pipe) *collector {
+	c := &collector{pipe: p, writers: make([]*shuffle.Writer, len(p.outputs)), counted: make([]counted, len(p.outputs))}
+	for i, o := range p.outputs {
+		c.writers[i] = shuffle.NewWriter(o.layout, o.want)
+	}
+	c.timers.rest = make([][]byte, len(p.families))
+	return c
+}
+
+// Write takes encoded elements.
+func (c *collector) Write(out int, data []byte) error {
+	if out < 0 || out >= len(c.writers) {
+		return fmt.Errorf("output %d of %d", out, len(c.writers))
+	}
+	if err := c.writers[out].Write(data); err != nil {
+		return fmt.Errorf("output %s: %w", c.pipe.outputs[out].edge.Name, err)
+	}
+	c.count(out)
+	return nil
+}
+
+// WriteTimers takes encoded timers.
+func (c *collector) WriteTimers(family int, data []byte) error {
+	if family < 0 || family >= len(c.pipe.families) {
+		return fmt.Errorf("timer family %d of %d", family, len(c.pipe.families))
+	}
+	return c.timers.write(family, &c.pipe.families[family], data)
+}
+
+// writeBlock takes over an immutable block.
+func (c *collector) writeBlock(out int, b element.Block) error {
+	if err := c.writers[out].WriteBlock(b); err != nil {
+		return fmt.Errorf("output %s: %w", c.pipe.outputs[out].edge.Name, err)
+	}
+	c.count(out)
+	return nil
+}
+
+func (c *collector) count(out int) {
+	elements, bytes := c.writers[out].Written()
+	c.pipe.elements.Add(elements - c.counted[out].elements)
+	c.pipe.bytes.Add(bytes - c.counted[out].bytes)
+	c.counted[out] = counted{elements, bytes}
+}
+
+// fail makes close fail.
+func (c *collector) fail(err error) { c.failure.Store(&err) }
+
+// close returns what was written to each output, and to timers.
+func (c *collector) close() ([]shuffle.Output, []timerChange, error) {
+	if err := c.failure.Load(); err != nil {
+		return nil, nil, *err
+	}
+	outputs := make([]shuffle.Output, len(c.writers))
+	for i, w := range c.writers {
+		var err error
+		if outputs[i], err = w.Close(); err != nil {
+			return nil, nil, fmt.Errorf("output %s: %w", c.pipe.outputs[i].edge.Name, err)
+		}
+		c.count(i)
+	}
+	timers, err := c.timers.close()
+	return outputs, timers, err
+}
+
+// abandon takes what was written out of the counts.
+func (c *collector) abandon() {
+	for _, n := range c.counted {
+		c.pipe.elements.Add(-n.elements)
+		c.pipe.bytes.Add(-n.bytes)
+	}
+}

@@ -1,0 +1,470 @@
+package engine
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/timer"
+	"github.com/gorunner/gorunner/execution/watermark"
+	"github.com/gorunner/gorunner/internal/invariants"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+// scheduler decides which bundle to execute next and where. It is pure: facts
+// go in, orders come out, and equal facts at equal times give equal orders.
+// It has no goroutine, lock, clock or I/O; the driver owns it.
+//
+// Its users may assume:
+//
+//  1. Every element of an edge is, for each consumer, in exactly one place: in
+//     the consumer's queue, in a retry, delayed, or in one running bundle.
+//  2. A key group of a keyed stage is in at most one running bundle.
+//  3. Output of a bundle reaches queues only with its bundleDone, in the same
+//     step in which its input is given up.
+//  4. Watermarks are monotone, and a stage is finished once: when its output
+//     watermark is element.MaxTime.
+type scheduler struct {
+	plan    *plan.Plan
+	config  config
+	tracker *watermark.Tracker
+	stages  []*stageState
+	envs    []*environment
+	workers map[harness.WorkerID]*worker
+	bundles map[harness.BundleID]*bundle
+	// consumers lists for each edge the stages whose main input it is.
+	consumers [][]*stageState
+	// timed lists the stages with timers.
+	timed []*stageState
+
+	now        time.Duration // since the start of the job, as of this step
+	orders     []order
+	lastBundle harness.BundleID
+	unfinished int
+	delayed    int           // blocks in all stages' delayed
+	wake       time.Duration // the last wakeAt ordered, 0 for none
+	ended      bool
+}
+
+// config is what the scheduler takes from Options.
+type config struct {
+	workers, maxAttempts, maxWorkerRestarts int
+	bundleBytes                             int64
+	splitInterval                           time.Duration
+	// epoch is the processing time at the start of the job, in milliseconds.
+	epoch element.EventTime
+}
+
+// native is the environment of the stages that the runner executes itself.
+const native plan.EnvironmentID = ""
+
+// stageState is what the scheduler knows of a stage.
+type stageState struct {
+	*plan.Stage
+	env   *environment
+	queue *shuffle.Queue
+	// hold is how queued blocks hold the watermark.
+	hold watermark.Kind
+	// upstream writes the main input, sides the side inputs.
+	upstream, sides []*stageState
+	retries         []*work
+	delayed         []delayedBlock // by due
+	timers          *timer.Set     // nil if the stage has none
+	fired           bool           // the last work was timers
+	running         int
+	finished        bool
+	// splittable elements are leased few at a time.
+	splittable bool
+	elementsIn int64
+	bytesIn    int64
+}
+
+// work is a lease with its history.
+type work struct {
+	lease    shuffle.Lease
+	timers   []*timer.Timer
+	attempts int
+	// avoid is the worker that was lost with the work.
+	avoid harness.WorkerID
+}
+
+type delayedBlock struct {
+	due   time.Duration
+	block element.Block
+}
+
+// environment is the workers that execute a set of stages.
+type environment struct {
+	id       plan.EnvironmentID
+	workers  []*worker // in order of arrival
+	stages   []*stageState
+	restarts int
+}
+
+type worker struct {
+	id    harness.WorkerID
+	env   *environment
+	slots int
+	used  int
+	// lost workers get no more bundles.
+	lost bool
+}
+
+// free is the number of idle slots.
+func (w *worker) free() int {
+	if w.lost {
+		return 0
+	}
+	return w.slots - w.used
+}
+
+// bundle is a running bundle.
+type bundle struct {
+	id      harness.BundleID
+	stage   *stageState
+	worker  *worker
+	work    *work
+	started time.Duration
+	// splitting is set while a request to split is open; after it, the next
+	// one waits until notBefore.
+	splitting bool
+	notBefore time.Duration
+	refusals  int
+}
+
+func newScheduler(p *plan.Plan, c config) *scheduler {
+	s := &scheduler{
+		plan: p, config: c,
+		workers:    make(map[harness.WorkerID]*worker),
+		bundles:    make(map[harness.BundleID]*bundle),
+		consumers:  make([][]*stageState, len(p.Edges)),
+		unfinished: len(p.Stages),
+	}
+	envs := map[plan.EnvironmentID]*environment{}
+	for _, id := range append([]plan.EnvironmentID{native}, p.Environments...) {
+		envs[id] = &environment{id: id}
+		s.envs = append(s.envs, envs[id])
+	}
+	writers := make([][]*stageState, len(p.Edges))
+	upstream := make([][]plan.StageID, len(p.Stages))
+	for i, stage := range p.Stages {
+		st := newStageState(stage, p.KeyGroups)
+		st.env = envs[environmentOf(stage)]
+		st.env.stages = append(st.env.stages, st)
+		if in := stage.Input; in != nil {
+			st.upstream = distinct(writers[in.Edge])
+			s.consumers[in.Edge] = append(s.consumers[in.Edge], st)
+		}
+		for _, side := range stage.SideInputs {
+			st.sides = append(st.sides, writers[side.Edge]...)
+		}
+		st.sides = distinct(st.sides)
+		for _, u := range st.upstream {
+			upstream[i] = append(upstream[i], u.ID)
+		}
+		for _, out := range stage.Outputs {
+			writers[out.Edge] = append(writers[out.Edge], st)
+		}
+		s.stages = append(s.stages, st)
+		if st.timers != nil {
+			s.timed = append(s.timed, st)
+		}
+	}
+	s.tracker = watermark.New(upstream)
+	return s
+}
+
+func newStageState(stage *plan.Stage, groups int) *stageState {
+	st := &stageState{Stage: stage}
+	switch k := stage.Kind.(type) {
+	case *plan.Impulse:
+	case *plan.GroupByKey:
+		st.hold = watermark.Buffered
+	case *plan.Executable:
+		st.splittable = k.Splittable
+		if k.TimeSorted {
+			st.hold = watermark.Buffered // what is complete can be sorted
+		}
+	}
+	if stage.Input == nil || !stage.Input.Keyed {
+		groups = 0
+	}
+	st.queue = shuffle.NewQueue(groups)
+	if keepsTimers(stage) {
+		st.timers = timer.NewSet(groups)
+	}
+	return st
+}
+
+// environmentOf says which workers execute the stage.
+func environmentOf(stage *plan.Stage) plan.EnvironmentID {
+	switch k := stage.Kind.(type) {
+	case *plan.Executable:
+		return k.Environment
+	case *plan.Impulse, *plan.GroupByKey:
+	}
+	return native
+}
+
+// distinct returns the stages without repetitions, in order of id.
+func distinct(stages []*stageState) []*stageState {
+	out := slices.Clone(stages)
+	slices.SortFunc(out, func(a, b *stageState) int { return cmp.Compare(a.ID, b.ID) })
+	return slices.Compact(out)
+}
+
+// start gives the first orders of the job.
+func (s *scheduler) start() []order {
+	for _, st := range s.stages {
+		if st.Input == nil {
+			// What a root has yet to emit stands in its queue as one element, so
+			// that roots need no other rule.
+			s.push(st, element.Unkeyed, element.Block{Count: 1, MinTime: element.MinTime})
+		}
+	}
+	for _, env := range s.envs {
+		if env.id == native {
+			continue
+		}
+		for range s.config.workers {
+			s.orders = append(s.orders, startWorker{env.id})
+		}
+	}
+	return s.finishStep()
+}
+
+// step takes a fact and returns what is to be done now.
+func (s *scheduler) step(now time.Duration, f fact) []order {
+	s.now = now
+	if s.ended {
+		return nil
+	}
+	switch f := f.(type) {
+	case workerReady:
+		s.addWorker(f)
+	case workerGone:
+		s.dropWorker(f)
+	case workerRefused:
+		s.fail(fmt.Errorf("environment %s: start worker: %w", f.env, f.err))
+	case bundleDone:
+		s.commit(f)
+	case bundleFailed:
+		s.retry(f)
+	case bundleSplit:
+		s.split(f)
+	case taskPanicked:
+		s.fail(f.err)
+	case tick:
+		s.wake = 0
+	}
+	return s.finishStep()
+}
+
+// finishStep draws the conclusions of a step: who is finished, what to start.
+func (s *scheduler) finishStep() []order {
+	if !s.ended {
+		s.release()
+		for _, id := range s.tracker.Advance() {
+			if st := s.stages[id]; s.tracker.Output(id) == element.MaxTime {
+				s.finish(st)
+			}
+		}
+	}
+	switch {
+	case s.ended:
+	case s.unfinished == 0:
+		s.orders = append(s.orders, finishJob{})
+		s.ended = true
+	default:
+		s.dispatch()
+	}
+	orders := s.orders
+	s.orders = nil
+	return orders
+}
+
+func (s *scheduler) finish(st *stageState) {
+	invariants.Assert(!st.finished && st.running == 0 && len(st.retries) == 0 && len(st.delayed) == 0 && st.queue.Count() == 0 &&
+		(st.timers == nil || st.timers.Len() == 0),
+		"stage %s is finished and has work", st.Name)
+	st.finished = true
+	s.unfinished--
+	s.orders = append(s.orders, stageFinished{st.ID})
+}
+
+func (s *scheduler) fail(err error) {
+	if !s.ended {
+		s.orders = append(s.orders, failJob{err})
+		s.ended = true
+	}
+}
+
+// push queues a block, which holds the watermark from now on.
+func (s *scheduler) push(st *stageState, g element.KeyGroup, b element.Block) {
+	st.queue.Push(g, b)
+	s.tracker.Hold(st.ID, st.hold, b.MinTime)
+}
+
+// release moves what was delayed until now into the queues.
+func (s *scheduler) release() {
+	if s.delayed == 0 {
+		return
+	}
+	for _, st := range s.stages {
+		n := 0
+		for n < len(st.delayed) && st.delayed[n].due <= s.now {
+			st.queue.Push(element.Unkeyed, st.delayed[n].block)
+			n++
+		}
+		st.delayed = st.delayed[n:]
+		s.delayed -= n
+	}
+}
+
+// delayMax bounds delays, so that no sum of times overflows.
+const delayMax = time.Duration(1) << 61
+
+// leave takes a residual in, now or later. Its hold begins at once.
+func (s *scheduler) leave(st *stageState, r residual) {
+	if r.delay <= 0 {
+		s.push(st, element.Unkeyed, r.block)
+		return
+	}
+	s.tracker.Hold(st.ID, st.hold, r.block.MinTime)
+	d := delayedBlock{s.now + min(r.delay, delayMax), r.block}
+	i, _ := slices.BinarySearchFunc(st.delayed, d.due+1, func(a delayedBlock, due time.Duration) int {
+		return cmp.Compare(a.due, due)
+	})
+	st.delayed = slices.Insert(st.delayed, i, d)
+	s.delayed++
+}
+
+func (s *scheduler) addWorker(f workerReady) {
+	i := slices.IndexFunc(s.envs, func(e *environment) bool { return e.id == f.env })
+	if i < 0 {
+		invariants.Failf("worker %s of unknown environment %q", f.id, f.env)
+	}
+	env := s.envs[i]
+	w := &worker{id: f.id, env: env, slots: f.slots}
+	env.workers = append(env.workers, w)
+	s.workers[f.id] = w
+}
+
+func (s *scheduler) dropWorker(f workerGone) {
+	w := s.workers[f.id]
+	if w == nil {
+		return
+	}
+	delete(s.workers, f.id)
+	env := w.env
+	env.workers = slices.DeleteFunc(env.workers, func(o *worker) bool { return o == w })
+	if finished(env.stages) {
+		return
+	}
+	if env.restarts++; env.restarts > s.config.maxWorkerRestarts {
+		s.fail(fmt.Errorf("environment %s: %d workers were lost, the last one: %w", env.id, env.restarts, f.err))
+		return
+	}
+	s.orders = append(s.orders,
+		workerReplaced{WorkerReplaced{Worker: f.id, Environment: env.id, Err: f.err}},
+		startWorker{env.id})
+}
+
+// settle takes a bundle out of the running ones.
+func (s *scheduler) settle(id harness.BundleID) *bundle {
+	b := s.bundles[id]
+	if b == nil {
+		invariants.Failf("bundle %d is not running", id)
+	}
+	delete(s.bundles, id)
+	b.stage.running--
+	b.worker.used--
+	return b
+}
+
+// commit makes the effects of a bundle true: output first, then the input is
+// given up, so that the watermark never slips between the two.
+func (s *scheduler) commit(f bundleDone) {
+	b := s.settle(f.id)
+	for i, out := range b.stage.Outputs {
+		s.deliver(out.Edge, &f.outputs[i])
+	}
+	for _, r := range f.residuals {
+		s.leave(b.stage, r)
+	}
+	for i := range b.work.lease.Blocks {
+		block := &b.work.lease.Blocks[i]
+		s.tracker.Release(b.stage.ID, watermark.Running, block.MinTime)
+		b.stage.elementsIn += int64(block.Count)
+		b.stage.bytesIn += int64(len(block.Data))
+	}
+	s.apply(b, f.timers)
+	s.tracker.Release(b.stage.ID, watermark.Running, element.MaxTime)
+	b.stage.queue.Settle(b.work.lease)
+}
+
+func (s *scheduler) deliver(edge plan.EdgeID, out *shuffle.Output) {
+	for _, c := range s.consumers[edge] {
+		if !c.Input.Keyed {
+			for _, b := range out.Plain {
+				s.push(c, element.Unkeyed, b)
+			}
+			continue
+		}
+		for g, blocks := range out.Keyed {
+			for _, b := range blocks {
+				s.push(c, element.KeyGroup(g), b)
+			}
+		}
+	}
+}
+
+func (s *scheduler) retry(f bundleFailed) {
+	b := s.settle(f.id)
+	b.work.attempts++
+	if b.work.attempts >= s.config.maxAttempts {
+		s.fail(&BundleError{Stage: b.stage.Stage, Bundle: f.id, Attempts: b.work.attempts, Err: f.err})
+		return
+	}
+	if f.lost {
+		b.work.avoid = b.worker.id
+		b.worker.lost = true // workerGone will come, but may come late
+	}
+	b.stage.retries = append(b.stage.retries, b.work)
+	s.orders = append(s.orders, bundleRetried{BundleRetried{
+		Stage: b.stage.ID, Bundle: f.id, Attempt: b.work.attempts, Err: f.err,
+	}})
+}
+
+// split replaces the input of a running bundle by what it keeps; the rest can
+// be executed at once.
+func (s *scheduler) split(f bundleSplit) {
+	b := s.bundles[f.id]
+	if b == nil {
+		invariants.Assert(!f.ok, "bundle %d was split after its end", f.id)
+		return
+	}
+	b.splitting = false
+	if !f.ok {
+		const refusalsMax = 6 // beyond it the interval is long enough
+		b.refusals = min(b.refusals+1, refusalsMax)
+		b.notBefore = s.now + s.config.splitInterval<<b.refusals
+		return
+	}
+	b.refusals = 0
+	b.notBefore = s.now + s.config.splitInterval
+	for _, r := range f.rest {
+		s.leave(b.stage, r)
+	}
+	for i := range f.keep {
+		s.tracker.Hold(b.stage.ID, watermark.Running, f.keep[i].MinTime)
+	}
+	for i := range b.work.lease.Blocks {
+		s.tracker.Release(b.stage.ID, watermark.Running, b.work.lease.Blocks[i].MinTime)
+	}
+	b.work.lease.Blocks = f.keep
+}

@@ -1,0 +1,307 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"github.com/gorunner/gorunner/coder"
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/timer"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+// TestScheduler runs the scripts of testdata/scheduler. A script makes a plan,
+// tells the scheduler facts and shows its orders:
+//
+//	plan [workers=N] [bundle-bytes=N] [attempts=N] [restarts=N] [interval=MS] [epoch=MS]
+//	    NAME impulse | gbk IN | exec ENV IN [keyed] [timers] [splittable] [side=EDGE], each [-> OUT...]
+//	ready WORKER ENV SLOTS          gone WORKER          refused ENV
+//	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]] [TIMER...]
+//	failed BUNDLE [lost]            refuse BUNDLE
+//	split BUNDLE keep=N rest=N
+//	tick                            status
+//
+// Facts take now=MS; time stands still otherwise. A TIMER is event=KEY@FIRE:HOLD
+// or processing=KEY@FIRE:HOLD, or KEY alone to clear it; KEY/TAG names a tag.
+// A key begins with the digit of its group. Times are milliseconds or max.
+func TestScheduler(t *testing.T) {
+	datadriven.Walk(t, "testdata/scheduler", func(t *testing.T, path string) {
+		t.Helper()
+		s := &script{}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			t.Helper()
+			return s.run(t, d)
+		})
+	})
+}
+
+type script struct {
+	sched *scheduler
+	plan  *plan.Plan
+	now   time.Duration
+}
+
+func (s *script) run(t *testing.T, d *datadriven.TestData) string {
+	t.Helper()
+	if d.HasArg("now") {
+		var ms int
+		d.ScanArgs(t, "now", &ms)
+		s.now = time.Duration(ms) * time.Millisecond
+	}
+	arg := func(i int) string { return d.CmdArgs[i].Key }
+	bundle := func() harness.BundleID {
+		id, err := strconv.Atoi(arg(0))
+		if err != nil {
+			d.Fatalf(t, "bundle: %v", err)
+		}
+		return harness.BundleID(id)
+	}
+	switch d.Cmd {
+	case "plan":
+		return s.plans(t, d)
+	case "ready":
+		slots, err := strconv.Atoi(arg(2))
+		if err != nil {
+			d.Fatalf(t, "slots: %v", err)
+		}
+		env := plan.EnvironmentID(arg(1))
+		if env == "native" {
+			env = native
+		}
+		return s.step(workerReady{id: harness.WorkerID(arg(0)), env: env, slots: slots})
+	case "gone":
+		return s.step(workerGone{id: harness.WorkerID(arg(0)), err: errors.New("gone")})
+	case "refused":
+		return s.step(workerRefused{env: plan.EnvironmentID(arg(0)), err: errors.New("refused")})
+	case "done":
+		if s.sched.bundles[bundle()] == nil {
+			d.Fatalf(t, "bundle %d is not running", bundle())
+		}
+		return s.step(s.done(t, d, bundle()))
+	case "failed":
+		return s.step(bundleFailed{id: bundle(), err: errors.New("failed"), lost: d.HasArg("lost")})
+	case "refuse":
+		return s.step(bundleSplit{id: bundle()})
+	case "split":
+		var keep, rest int
+		d.ScanArgs(t, "keep", &keep)
+		d.ScanArgs(t, "rest", &rest)
+		return s.step(bundleSplit{
+			id: bundle(), ok: true, keep: blocks(keep, 1, element.MinTime), rest: []residual{{block: blocks(rest, 1, element.MinTime)[0]}},
+		})
+	case "tick":
+		return s.step(tick{})
+	case "status":
+		return s.status()
+	}
+	d.Fatalf(t, "unknown command %s", d.Cmd)
+	return ""
+}
+
+// blocks makes a block of count elements and so many bytes for each, the
+// earliest of that time.
+func blocks(count, bytes int, from element.EventTime) []element.Block {
+	return []element.Block{{Data: make([]byte, count*bytes), Count: count, MinTime: from}}
+}
+
+// times are those that a script names.
+func times(t *testing.T, s string) element.EventTime {
+	t.Helper()
+	if s == "max" {
+		return element.MaxTime
+	}
+	ms, err := strconv.Atoi(s)
+	if err != nil {
+		t.Fatalf("time: %v", err)
+	}
+	return element.EventTime(ms)
+}
+
+// parseTimer makes a change of KEY@FIRE:HOLD, or of KEY.
+func parseTimer(t *testing.T, d plan.TimeDomain, s string) timerChange {
+	t.Helper()
+	name, at, set := strings.Cut(s, "@")
+	key, tag, _ := strings.Cut(name, "/")
+	c := timerChange{timer.Timer{
+		Name: timer.Name{Family: int(d), Key: key, Tag: tag}, Group: element.KeyGroup(key[0] - '0'), Domain: d,
+	}}
+	if set {
+		fire, hold, _ := strings.Cut(at, ":")
+		c.timer.Fire, c.timer.Hold, c.timer.Data = times(t, fire), times(t, hold), []byte(s)
+	}
+	return c
+}
+
+func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID) fact {
+	t.Helper()
+	f := bundleDone{id: id}
+	st := s.sched.bundles[id].stage
+	f.outputs = make([]shuffle.Output, len(st.Outputs))
+	for _, a := range d.CmdArgs[1:] {
+		what, at, timed := strings.Cut(a.Vals[0], "@")
+		from := element.MinTime
+		switch a.Key {
+		case "now":
+			continue
+		case "event":
+			f.timers = append(f.timers, parseTimer(t, plan.EventTimeDomain, a.Vals[0]))
+			continue
+		case "processing":
+			f.timers = append(f.timers, parseTimer(t, plan.ProcessingTimeDomain, a.Vals[0]))
+			continue
+		}
+		if timed {
+			from = times(t, at)
+		}
+		if a.Key == "left" {
+			count, delay, _ := strings.Cut(what, ":")
+			n, _ := strconv.Atoi(count)
+			ms, _ := strconv.Atoi(delay)
+			f.residuals = append(f.residuals, residual{blocks(n, 1, from)[0], time.Duration(ms) * time.Millisecond})
+			continue
+		}
+		count, bytes, _ := strings.Cut(what, "x")
+		n, err1 := strconv.Atoi(count)
+		size, err2 := strconv.Atoi(bytes)
+		i := slices.IndexFunc(st.Outputs, func(o plan.Output) bool { return s.plan.Edges[o.Edge].Name == a.Key })
+		if i < 0 || err1 != nil || err2 != nil {
+			d.Fatalf(t, "bad output %s", a)
+		}
+		for range n {
+			f.outputs[i].Plain = append(f.outputs[i].Plain, blocks(1, size, from)...)
+		}
+		f.outputs[i].Keyed = make([][]element.Block, s.plan.KeyGroups)
+		for g := range min(n, s.plan.KeyGroups) {
+			f.outputs[i].Keyed[g] = blocks(n/min(n, s.plan.KeyGroups), size, from)
+		}
+	}
+	return f
+}
+
+// plans makes the plan of the input and starts a scheduler for it.
+func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
+	t.Helper()
+	c := config{workers: 1, maxAttempts: 4, maxWorkerRestarts: 2, bundleBytes: 80, splitInterval: 100 * time.Millisecond}
+	bundleBytes := int(c.bundleBytes)
+	d.MaybeScanArgs(t, "workers", &c.workers)
+	d.MaybeScanArgs(t, "bundle-bytes", &bundleBytes)
+	d.MaybeScanArgs(t, "attempts", &c.maxAttempts)
+	d.MaybeScanArgs(t, "restarts", &c.maxWorkerRestarts)
+	c.bundleBytes = int64(bundleBytes)
+	var epoch int
+	d.MaybeScanArgs(t, "epoch", &epoch)
+	c.epoch = element.EventTime(epoch)
+	s.plan = &plan.Plan{KeyGroups: 4}
+	edges := map[string]plan.EdgeID{}
+	edge := func(name string) plan.EdgeID {
+		id, ok := edges[name]
+		if !ok {
+			id = plan.EdgeID(len(s.plan.Edges))
+			edges[name] = id
+			s.plan.Edges = append(s.plan.Edges, &plan.Edge{ID: id, Name: name, Value: coder.Must(coder.Bytes), Windowing: global()})
+		}
+		return id
+	}
+	for line := range strings.Lines(d.Input) {
+		left, right, _ := strings.Cut(strings.TrimSpace(line), "->")
+		words := strings.Fields(left)
+		st := &plan.Stage{ID: plan.StageID(len(s.plan.Stages)), Name: words[0]}
+		for _, out := range strings.Fields(right) {
+			st.Outputs = append(st.Outputs, plan.Output{Edge: edge(out)})
+		}
+		switch words[1] {
+		case "impulse":
+			st.Kind = &plan.Impulse{}
+		case "gbk":
+			st.Kind = &plan.GroupByKey{Windowing: global()}
+			st.Input = &plan.Input{Edge: edge(words[2]), Keyed: true}
+		case "exec":
+			env := plan.EnvironmentID(words[2])
+			if !slices.Contains(s.plan.Environments, env) {
+				s.plan.Environments = append(s.plan.Environments, env)
+			}
+			k := &plan.Executable{Environment: env, Splittable: slices.Contains(words, "splittable")}
+			if slices.Contains(words, "timers") {
+				k.Timers = []plan.TimerSpec{{Family: "event"}, {Family: "processing", Domain: plan.ProcessingTimeDomain}}
+			}
+			st.Kind = k
+			st.Input = &plan.Input{Edge: edge(words[3]), Keyed: slices.Contains(words, "keyed")}
+			for _, w := range words[4:] {
+				if name, ok := strings.CutPrefix(w, "side="); ok {
+					st.SideInputs = append(st.SideInputs, plan.SideInput{Edge: edge(name)})
+				}
+			}
+		default:
+			d.Fatalf(t, "unknown kind %s", words[1])
+		}
+		s.plan.Stages = append(s.plan.Stages, st)
+	}
+	s.now = 0
+	s.sched = newScheduler(s.plan, c)
+	return s.print(s.sched.start())
+}
+
+func (s *script) step(f fact) string { return s.print(s.sched.step(s.now, f)) }
+
+func (s *script) print(orders []order) string {
+	var b strings.Builder
+	for _, o := range orders {
+		switch o := o.(type) {
+		case startWorker:
+			fmt.Fprintf(&b, "start worker of %s\n", o.env)
+		case startBundle:
+			var elements, bytes int
+			for _, in := range o.input {
+				elements += in.Count
+				bytes += len(in.Data)
+			}
+			fmt.Fprintf(&b, "start bundle %d: %s on %s, %d elements, %d bytes", o.id, s.plan.Stages[o.stage].Name, o.worker, elements, bytes)
+			for _, t := range o.timers {
+				fmt.Fprintf(&b, ", %v timer %s", t.Domain, t.Data)
+			}
+			if o.attempt > 0 {
+				fmt.Fprintf(&b, ", attempt %d", o.attempt+1)
+			}
+			b.WriteByte('\n')
+		case splitBundle:
+			fmt.Fprintf(&b, "split bundle %d at %v\n", o.id, o.fraction)
+		case wakeAt:
+			fmt.Fprintf(&b, "wake at %v\n", o.at)
+		case stageFinished:
+			fmt.Fprintf(&b, "stage %s finished\n", s.plan.Stages[o.stage].Name)
+		case bundleRetried:
+			fmt.Fprintf(&b, "bundle %d of %s failed: attempt %d\n", o.event.Bundle, s.plan.Stages[o.event.Stage].Name, o.event.Attempt)
+		case workerReplaced:
+			fmt.Fprintf(&b, "worker %s replaced\n", o.event.Worker)
+		case finishJob:
+			b.WriteString("job finished\n")
+		case failJob:
+			fmt.Fprintf(&b, "job failed: %v\n", o.err)
+		}
+	}
+	if b.Len() == 0 {
+		return "nothing\n"
+	}
+	return b.String()
+}
+
+func (s *script) status() string {
+	var b strings.Builder
+	for _, st := range s.sched.status() {
+		fmt.Fprintf(&b, "%s: watermark %v, %d pending, %d running, %d in", st.Name, st.Watermark, st.Pending, st.Running, st.ElementsIn)
+		if st.Why != "" {
+			fmt.Fprintf(&b, "; held by %s", st.Why)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}

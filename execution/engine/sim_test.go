@@ -1,0 +1,566 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/gorunner/gorunner/coder"
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/group"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+// The simulator executes a random plan with the real scheduler, the real
+// writers and the real grouping, on workers that fail, die, split and
+// dawdle by the throw of seeded dice, all in one goroutine. Whatever the
+// dice say, the terminal edges must hold exactly what a plain evaluation of
+// the plan yields, and no watermark may go back.
+
+const simSeeds = 300
+
+func TestSimulation(t *testing.T) {
+	seeds := uint64(simSeeds)
+	if testing.Short() {
+		seeds = 30
+	}
+	for seed := range seeds {
+		if err := simulate(seed); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+func FuzzSimulation(f *testing.F) {
+	f.Add(uint64(1))
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		if err := simulate(seed); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	})
+}
+
+// simPlan is a plan whose Executable stages do what ops says.
+type simPlan struct {
+	plan *plan.Plan
+	ops  []simOp
+}
+
+// simOp turns an element into elements of the outputs.
+type simOp func(value []byte) [][]byte
+
+// pair encodes a KV of two byte strings.
+func pair(k, v string) []byte {
+	b := append([]byte{byte(len(k))}, k...)
+	return append(append(b, byte(len(v))), v...)
+}
+
+func unpair(b []byte) (k, v string) {
+	n := int(b[0])
+	return string(b[1 : 1+n]), string(b[2+n:])
+}
+
+func global() *plan.Windowing {
+	return &plan.Windowing{Fn: plan.GlobalWindows{}, Window: coder.Must(coder.GlobalWindow)}
+}
+
+// newSimPlan makes a random plan whose timers are of the first so many time
+// domains.
+func newSimPlan(r *rand.Rand, domains int) *simPlan {
+	bytes := coder.Must(coder.Bytes)
+	kv := coder.Must(coder.KV, bytes, bytes)
+	grouped := coder.Must(coder.KV, bytes, coder.Must(coder.Iterable, bytes))
+	s := &simPlan{plan: &plan.Plan{Environments: []plan.EnvironmentID{"a", "b"}, KeyGroups: 1 + r.IntN(8)}}
+	edge := func(c *coder.Coder) plan.EdgeID {
+		id := plan.EdgeID(len(s.plan.Edges))
+		s.plan.Edges = append(s.plan.Edges, &plan.Edge{ID: id, Name: fmt.Sprintf("e%d", id), Value: c, Windowing: global(), Bounded: true})
+		return id
+	}
+	stage := func(kind plan.Kind, in *plan.Input, op simOp, outs ...plan.EdgeID) *plan.Stage {
+		st := &plan.Stage{ID: plan.StageID(len(s.plan.Stages)), Kind: kind, Input: in}
+		st.Name = fmt.Sprintf("s%d", st.ID)
+		for _, e := range outs {
+			st.Outputs = append(st.Outputs, plan.Output{Edge: e})
+		}
+		if _, user := kind.(*plan.Executable); user {
+			in.Port = "source"
+			for i := range st.Outputs {
+				st.Outputs[i].Port = plan.TransformID(fmt.Sprintf("sink%d", i))
+			}
+		}
+		s.plan.Stages = append(s.plan.Stages, st)
+		s.ops = append(s.ops, op)
+		return st
+	}
+	executable := func(splittable bool) *plan.Executable {
+		return &plan.Executable{
+			Environment: s.plan.Environments[r.IntN(2)], Splittable: splittable,
+			Transforms: []plan.Transform{{ID: "t", Name: "t", URN: "test"}},
+		}
+	}
+	impulses := edge(bytes)
+	stage(&plan.Impulse{}, nil, nil, impulses)
+	source := edge(kv)
+	n := 1 + r.IntN(60)
+	stage(executable(false), &plan.Input{Edge: impulses}, func([]byte) [][]byte {
+		var out [][]byte
+		for i := range n {
+			out = append(out, pair(strconv.Itoa(i%7), strconv.Itoa(i)))
+		}
+		return out
+	}, source)
+	edges := []plan.EdgeID{source}
+	for range 1 + r.IntN(8) {
+		in := edges[r.IntN(len(edges))]
+		switch r.IntN(5) {
+		case 4:
+			out := edge(kv)
+			kind := executable(false)
+			kind.Timers = []plan.TimerSpec{{Transform: "t", Family: "f", Key: bytes, Domain: plan.TimeDomain(r.IntN(domains))}}
+			stage(kind, &plan.Input{Edge: in, Keyed: true}, tagged("timer"), out)
+			edges = append(edges, out)
+		case 0:
+			mid, out := edge(grouped), edge(kv)
+			stage(&plan.GroupByKey{Windowing: global(), Key: bytes, Value: bytes}, &plan.Input{Edge: in, Keyed: true}, nil, mid)
+			stage(executable(false), &plan.Input{Edge: mid}, explode, out)
+			edges = append(edges, out)
+		case 1: // a flatten: an old edge gets another writer, if that makes no cycle
+			out := edge(kv)
+			stage(executable(false), &plan.Input{Edge: in}, tagged("x"), out)
+			stage(executable(false), &plan.Input{Edge: edges[r.IntN(len(edges))]}, tagged("y"), out, out)
+			edges = append(edges, out)
+		case 2:
+			out := edge(kv)
+			stage(executable(true), &plan.Input{Edge: in}, tagged("sdf"), out)
+			edges = append(edges, out)
+		case 3:
+			out := edge(kv)
+			st := stage(executable(false), &plan.Input{Edge: in, Keyed: r.IntN(2) == 0}, tagged("m"), out)
+			if r.IntN(2) == 0 {
+				st.SideInputs = []plan.SideInput{{Edge: edges[r.IntN(len(edges))], Transform: "t", Tag: "i"}}
+			}
+			edges = append(edges, out)
+		}
+	}
+	for _, e := range edges { // what nobody reads is not kept
+		stage(executable(false), &plan.Input{Edge: e}, func([]byte) [][]byte { return nil })
+	}
+	return s
+}
+
+func tagged(tag string) simOp {
+	return func(b []byte) [][]byte {
+		k, v := unpair(b)
+		if len(v) > 100 {
+			v = v[:100]
+		}
+		return [][]byte{pair(k, v+tag)}
+	}
+}
+
+// explode turns a key with its values into pairs.
+func explode(b []byte) [][]byte {
+	k := string(b[1 : 1+b[0]])
+	rest := b[1+len(k)+4:]
+	var out [][]byte
+	for len(rest) > 0 {
+		n := int(rest[0])
+		out = append(out, pair(k, string(rest[1:1+n])))
+		rest = rest[1+n:]
+	}
+	return out
+}
+
+// expect evaluates the plan without a runner: the multiset of each edge.
+func (s *simPlan) expect() []map[string]int {
+	edges := make([]map[string]int, len(s.plan.Edges))
+	for i := range edges {
+		edges[i] = map[string]int{}
+	}
+	for i, st := range s.plan.Stages {
+		out := map[string]int{}
+		switch st.Kind.(type) {
+		case *plan.Impulse:
+			out["\x00"] = 1
+		case *plan.GroupByKey:
+			// Grouping and the explosion behind it together change nothing but
+			// the order: the grouped edge itself is not compared.
+			maps.Copy(edges[st.Outputs[0].Edge], edges[st.Input.Edge])
+			continue
+		case *plan.Executable:
+			for v, n := range edges[st.Input.Edge] {
+				if keepsTimers(st) {
+					n = 1 // the same key and value set the same timer
+				}
+				if isGrouped(s.plan.Edges[st.Input.Edge]) {
+					out[v] += n
+					continue
+				}
+				for _, w := range s.ops[i]([]byte(v)) {
+					out[string(w)] += n
+				}
+			}
+		}
+		for _, o := range st.Outputs {
+			for v, n := range out {
+				edges[o.Edge][v] += n
+			}
+		}
+	}
+	return edges
+}
+
+func isGrouped(e *plan.Edge) bool {
+	return e.Value.Kind() == coder.KV && e.Value.Component(1).Kind() == coder.Iterable
+}
+
+// sim is the world around the scheduler.
+type sim struct {
+	*simPlan
+	rand    *rand.Rand
+	sched   *scheduler
+	pipes   []*pipe
+	now     time.Duration
+	wake    time.Duration
+	facts   []fact // that will come, in any order
+	running map[harness.BundleID]*simBundle
+	workers map[harness.WorkerID]*simWorker
+	// committed counts what reached each edge.
+	committed  []map[string]int
+	watermarks []element.EventTime
+	lastWorker int
+	deaths     int
+	result     order
+}
+
+type simWorker struct {
+	env  plan.EnvironmentID
+	dead bool
+}
+
+// simBundle is a bundle in a harness: element number at is next.
+type simBundle struct {
+	order startBundle
+	stage *plan.Stage
+	out   *collector
+	share share
+	at    int64
+	split bool // a split is ordered
+	spent bool // its end is among the facts
+}
+
+var errSim = errors.New("by the dice")
+
+func simulate(seed uint64) error {
+	r := rand.New(rand.NewPCG(seed, 42))
+	s := &sim{
+		simPlan: newSimPlan(r, 2), rand: r,
+		running: map[harness.BundleID]*simBundle{}, workers: map[harness.WorkerID]*simWorker{nativeID: {}},
+	}
+	s.pipes = newPipes(s.plan)
+	s.sched = newScheduler(s.plan, config{
+		workers: 1 + r.IntN(3), maxAttempts: 10, maxWorkerRestarts: 100,
+		bundleBytes: int64(1 + r.IntN(400)), splitInterval: 10,
+	})
+	for range s.plan.Edges {
+		s.committed = append(s.committed, map[string]int{})
+	}
+	s.watermarks = make([]element.EventTime, len(s.plan.Stages))
+	for i := range s.watermarks {
+		s.watermarks[i] = element.MinTime
+	}
+	s.obey(s.sched.start())
+	s.facts = append(s.facts, workerReady{env: native, id: nativeID, slots: 2})
+	for steps := 0; s.result == nil; steps++ {
+		if steps > 200_000 {
+			return errors.New("no end in sight")
+		}
+		if err := s.turn(); err != nil {
+			return err
+		}
+	}
+	return s.judge()
+}
+
+// turn lets one thing happen.
+func (s *sim) turn() error {
+	s.now += time.Duration(s.rand.IntN(8))
+	choices := len(s.facts) + len(s.running)
+	if choices == 0 && s.wake == 0 {
+		return errors.New("stuck: nothing runs, nothing is to come")
+	}
+	if s.wake != 0 && (choices == 0 || s.wake <= s.now && s.rand.IntN(2) == 0) {
+		s.now = max(s.now, s.wake)
+		s.wake = 0
+		return s.tell(tick{})
+	}
+	if choices == 0 {
+		return nil
+	}
+	i := s.rand.IntN(choices)
+	if i < len(s.facts) {
+		f := s.facts[i]
+		s.facts = slices.Delete(s.facts, i, i+1)
+		return s.tell(f)
+	}
+	ids := slices.Sorted(maps.Keys(s.running))
+	return s.progress(s.running[ids[i-len(s.facts)]])
+}
+
+func (s *sim) tell(f fact) error {
+	if done, ok := f.(bundleDone); ok {
+		b := s.running[done.id]
+		delete(s.running, done.id)
+		for i, o := range b.stage.Outputs {
+			if err := s.count(o.Edge, &done.outputs[i]); err != nil {
+				return err
+			}
+		}
+	}
+	if failed, ok := f.(bundleFailed); ok {
+		delete(s.running, failed.id)
+	}
+	s.obey(s.sched.step(s.now, f))
+	for i := range s.watermarks {
+		at := s.sched.tracker.Output(plan.StageID(i))
+		if at < s.watermarks[i] {
+			return fmt.Errorf("watermark of stage %d went back from %v to %v", i, s.watermarks[i], at)
+		}
+		s.watermarks[i] = at
+	}
+	return nil
+}
+
+// count adds committed output to its edge.
+func (s *sim) count(edge plan.EdgeID, out *shuffle.Output) error {
+	blocks := out.Plain
+	if blocks == nil {
+		blocks = slices.Concat(out.Keyed...)
+	}
+	layout := shuffle.Layout{Value: s.plan.Edges[edge].Value, Window: s.plan.Edges[edge].Windowing.Window}
+	for _, b := range blocks {
+		for data := b.Data; len(data) > 0; {
+			e, err := layout.Cut(data)
+			if err != nil {
+				return err
+			}
+			s.committed[edge][string(e.Value)]++
+			data = data[e.Size:]
+		}
+	}
+	return nil
+}
+
+func (s *sim) obey(orders []order) {
+	for _, o := range orders {
+		switch o := o.(type) {
+		case startWorker:
+			s.lastWorker++
+			id := harness.WorkerID(fmt.Sprintf("w%d", s.lastWorker))
+			s.workers[id] = &simWorker{env: o.env}
+			s.facts = append(s.facts, workerReady{env: o.env, id: id, slots: 1 + s.rand.IntN(3)})
+		case startBundle:
+			st := s.plan.Stages[o.stage]
+			s.running[o.id] = &simBundle{order: o, stage: st, out: newCollector(s.pipes[o.stage]), share: newShare(o.input)}
+		case splitBundle:
+			if b := s.running[o.id]; b != nil {
+				b.split = true
+			}
+		case wakeAt:
+			s.wake = o.at
+		case finishJob, failJob:
+			s.result = o
+		case stageFinished, bundleRetried, workerReplaced:
+		}
+	}
+}
+
+// progress lets a bundle do something: an element, its end, a split, or fail.
+func (s *sim) progress(b *simBundle) error {
+	w := s.workers[b.order.worker]
+	switch {
+	case b.spent:
+		return nil
+	case b.split:
+		b.split = false
+		return s.splitAt(b)
+	case w.dead:
+		return s.end(b, bundleFailed{id: b.order.id, err: harness.ErrWorkerLost, lost: true})
+	case s.rand.IntN(40) == 0 && b.order.attempt < 2:
+		return s.end(b, bundleFailed{id: b.order.id, err: errSim})
+	case b.order.worker != nativeID && s.rand.IntN(200) == 0 && s.deaths < 20 && b.order.attempt < 2:
+		s.deaths++
+		w.dead = true
+		s.facts = append(s.facts, workerGone{id: b.order.worker, err: harness.ErrWorkerLost})
+		return s.end(b, bundleFailed{id: b.order.id, err: harness.ErrWorkerLost, lost: true})
+	}
+	switch kind := b.stage.Kind.(type) {
+	case *plan.Impulse:
+		if err := emitToAll(b.out, impulse()); err != nil {
+			return err
+		}
+		return s.finish(b)
+	case *plan.GroupByKey:
+		g, err := group.New(kind, group.Params{})
+		if err != nil {
+			return err
+		}
+		if err := g.Run(context.Background(), b.order.input, func(block element.Block) error { return emitToAll(b.out, block) }); err != nil {
+			return err
+		}
+		return s.finish(b)
+	case *plan.Executable:
+		if b.at >= b.share.own {
+			if err := s.fire(b); err != nil {
+				return err
+			}
+			return s.finish(b)
+		}
+		return s.process(b)
+	}
+	return nil
+}
+
+func (s *sim) end(b *simBundle, f fact) error {
+	b.spent = true
+	s.facts = append(s.facts, f)
+	return nil
+}
+
+func (s *sim) finish(b *simBundle) error {
+	outputs, timers, err := b.out.close()
+	if err != nil {
+		return err
+	}
+	return s.end(b, bundleDone{id: b.order.id, outputs: outputs, timers: timers})
+}
+
+// process executes the next element, after checking that the side inputs are
+// complete.
+func (s *sim) process(b *simBundle) error {
+	for _, side := range s.sched.stages[b.stage.ID].sides {
+		if !side.finished {
+			return fmt.Errorf("stage %s runs before its side input from %s is complete", b.stage.Name, side.Name)
+		}
+	}
+	layout := s.pipes[b.stage.ID].input
+	_, rest, err := layout.SplitAt(b.share.input, b.at, b.at)
+	if err != nil {
+		return err
+	}
+	e, err := layout.Cut(rest[0].Data)
+	if err != nil {
+		return err
+	}
+	b.at++
+	if keepsTimers(b.stage) {
+		return s.setTimer(b.stage, b.out, e, s.rand)
+	}
+	head := rest[0].Data[:e.Size-len(e.Value)]
+	for _, v := range s.ops[b.stage.ID](e.Value) {
+		for out := range b.stage.Outputs {
+			if err := b.out.Write(out, slices.Concat(head, v)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fire emits what the timers of a bundle stand for.
+func (s *sim) fire(b *simBundle) error {
+	last := map[string]element.EventTime{}
+	for _, t := range b.order.timers {
+		if at, seen := last[t.Key]; seen && at != t.Fire {
+			return fmt.Errorf("bundle %d fires timers of key %q at %v and %v", b.order.id, t.Key, at, t.Fire)
+		}
+		last[t.Key] = t.Fire
+		if err := s.fired(b.stage, b.out, []byte(t.Key), []byte(t.Tag), t.Hold); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setTimer sets a timer named by the value for the key of an element, after
+// it has set and cleared another one, which must leave nothing behind.
+func (s *simPlan) setTimer(st *plan.Stage, out harness.Output, e shuffle.Element, r *rand.Rand) error {
+	_, v := unpair(e.Value)
+	t := coder.Timer{Key: e.Key(), Tag: []byte("none"), NumWindows: 1, Fire: 5, Pane: []byte{0}}
+	data := coder.PutTimer(nil, t)
+	t.Clear = true
+	data = coder.PutTimer(data, t)
+	t.Clear, t.Tag = false, []byte(v)
+	// Event timers fire when the input is complete, which no element comes
+	// after. Processing-time timers fire in their own time: far enough away that
+	// the input is there, and what the timers of earlier stages emit.
+	t.Fire = element.MaxTime - element.EventTime(len(v)%3)
+	if k, ok := st.Kind.(*plan.Executable); ok && k.Timers[0].Domain == plan.ProcessingTimeDomain {
+		t.Fire = element.EventTime(1_000_000*(1+int(st.ID)) + len(v)%3)
+	}
+	t.Hold = element.EventTime(r.IntN(1000))
+	data = coder.PutTimer(data, t)
+	cut := r.IntN(len(data))
+	if err := out.WriteTimers(0, data[:cut]); err != nil {
+		return err
+	}
+	return out.WriteTimers(0, data[cut:])
+}
+
+// fired emits an element for a timer.
+func (s *simPlan) fired(st *plan.Stage, out harness.Output, key, tag []byte, at element.EventTime) error {
+	head := coder.PutHeader(nil, element.Header{Timestamp: at, NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring}})
+	value := slices.Concat(key, []byte{byte(len(tag))}, tag)
+	for _, v := range s.ops[st.ID](value) {
+		for i := range st.Outputs {
+			if err := out.Write(i, slices.Concat(head, v)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// splitAt gives back some of what the bundle has not begun; sometimes the
+// split comes too late, or wants nothing.
+func (s *sim) splitAt(b *simBundle) error {
+	left := b.share.own - b.at
+	if left <= 0 || s.rand.IntN(4) == 0 {
+		return s.tell(bundleSplit{id: b.order.id})
+	}
+	cut := b.at + s.rand.Int64N(left+1)
+	layout := s.pipes[b.stage.ID].input
+	keep, rest, err := b.share.split(layout, harness.Split{LastPrimary: cut - 1, FirstResidual: cut})
+	if err != nil {
+		return err
+	}
+	f := bundleSplit{id: b.order.id, ok: true, keep: keep}
+	for _, block := range rest {
+		f.rest = append(f.rest, residual{block: block, delay: time.Duration(s.rand.IntN(3) * 20)})
+	}
+	return s.tell(f)
+}
+
+// judge compares what was committed with what should have been.
+func (s *sim) judge() error {
+	if f, failed := s.result.(failJob); failed {
+		return fmt.Errorf("job failed: %w", f.err)
+	}
+	for i, want := range s.expect() {
+		if isGrouped(s.plan.Edges[i]) {
+			continue
+		}
+		if got := s.committed[i]; !maps.Equal(got, want) {
+			return fmt.Errorf("edge %d: got %v, want %v", i, got, want)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,264 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/gorunner/gorunner/coder"
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/timer"
+	"github.com/gorunner/gorunner/execution/watermark"
+	"github.com/gorunner/gorunner/internal/invariants"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+// timersPerBundle bounds the timers that one bundle fires, besides their bytes.
+const timersPerBundle = 10_000
+
+// timerChange is a timer that a bundle has set, or cleared if data is nil.
+type timerChange struct{ timer timer.Timer }
+
+// keepsTimers says whether the stage has timer families.
+func keepsTimers(s *plan.Stage) bool {
+	k, ok := s.Kind.(*plan.Executable)
+	return ok && len(k.Timers) > 0
+}
+
+// dueBy is how far the timers of a domain may fire. Event time has passed only
+// what is before the watermark: elements at it may still come, until nothing
+// comes any more.
+func (s *scheduler) dueBy(st *stageState, d plan.TimeDomain) element.EventTime {
+	if d == plan.ProcessingTimeDomain {
+		return s.config.epoch + element.EventTime(s.now/time.Millisecond)
+	}
+	if at := s.tracker.Input(st.ID); at < element.MaxTime {
+		return at - 1
+	}
+	return element.MaxTime
+}
+
+// due returns the domain and key group of timers of the stage that are due and
+// can fire, because the group is free.
+func (s *scheduler) due(st *stageState) (d plan.TimeDomain, g element.KeyGroup, ok bool) {
+	if st.timers == nil || st.timers.Len() == 0 {
+		return 0, 0, false
+	}
+	for d = plan.EventTimeDomain; d <= plan.ProcessingTimeDomain; d++ {
+		for g = range st.timers.Due(d, s.dueBy(st, d)) {
+			if !st.queue.Locked(g) {
+				return d, g, true
+			}
+		}
+	}
+	return 0, 0, false
+}
+
+// fire makes work of the timers of one key group that are due, nil if there
+// are none.
+//
+// Timers go in bundles of their own, event timers ahead of the group's
+// elements: those cannot be earlier, for they hold the watermark that let the
+// timers fire. Timers in processing time, which may be due again and again,
+// take turns with elements.
+func (s *scheduler) fire(st *stageState) *work {
+	d, g, ok := s.due(st)
+	if !ok || d == plan.ProcessingTimeDomain && st.fired && st.queue.Available() {
+		st.fired = false
+		return nil
+	}
+	st.fired = true
+	lease, free := st.queue.Lock(g)
+	invariants.Assert(free, "stage %s: key group %d fires and is in another bundle", st.Name, g)
+	limit := timer.Limit{Timers: timersPerBundle, Bytes: s.config.bundleBytes}
+	return &work{lease: lease, timers: st.timers.Take(d, g, s.dueBy(st, d), limit)}
+}
+
+// nextProcessingTimer returns when a key group with processing-time timers is
+// due that is not due yet, 0 if there is none.
+func (s *scheduler) nextProcessingTimer(st *stageState) time.Duration {
+	at, ok := st.timers.NextAfter(plan.ProcessingTimeDomain, s.dueBy(st, plan.ProcessingTimeDomain))
+	if !ok {
+		return 0
+	}
+	return time.Duration(min(at-s.config.epoch, element.EventTime(delayMax/time.Millisecond))) * time.Millisecond
+}
+
+// apply makes the timers of a committed bundle true: what it set and cleared,
+// and that those it was given have fired.
+func (s *scheduler) apply(b *bundle, changes []timerChange) {
+	st := b.stage
+	for i := range changes {
+		t := &changes[i].timer
+		var old *timer.Timer
+		if t.Data == nil {
+			old = st.timers.Remove(t.Name)
+		} else {
+			s.tracker.Hold(st.ID, watermark.Timed, t.Hold)
+			old = st.timers.Put(t)
+		}
+		if old != nil {
+			s.tracker.Release(st.ID, watermark.Timed, old.Hold)
+		}
+	}
+	for _, t := range b.work.timers {
+		s.tracker.Release(st.ID, watermark.Timed, t.Hold)
+	}
+}
+
+// harnessTimers puts timers into the form in which a bundle has them: in
+// order, neighbours of a family together.
+func harnessTimers(timers []*timer.Timer) []harness.Timers {
+	var out []harness.Timers
+	for _, t := range timers {
+		if n := len(out); n > 0 && out[n-1].Family == t.Family {
+			out[n-1].Data = append(out[n-1].Data, t.Data...)
+			continue
+		}
+		out = append(out, harness.Timers{Family: t.Family, Data: append([]byte(nil), t.Data...)})
+	}
+	return out
+}
+
+// timerFamily is what is needed to cut the timers of a family.
+type timerFamily struct {
+	spec   plan.TimerSpec
+	window *coder.Coder
+	// lateness is how long after its end a window expires.
+	lateness time.Duration
+	groups   int
+}
+
+// timerFamilies returns the families of a stage.
+func timerFamilies(p *plan.Plan, s *plan.Stage) []timerFamily {
+	k, ok := s.Kind.(*plan.Executable)
+	if !ok {
+		return nil
+	}
+	var families []timerFamily
+	for _, spec := range k.Timers {
+		w := p.Edges[s.Input.Edge].Windowing
+		families = append(families, timerFamily{spec, w.Window, w.AllowedLateness, p.KeyGroups})
+	}
+	return families
+}
+
+// timerCollector holds the timers that a bundle has written.
+type timerCollector struct {
+	mu sync.Mutex
+	// changes come in the order in which they were written; guarded by mu.
+	changes []timerChange
+	// rest is the beginning of a timer, of each family; guarded by mu.
+	rest [][]byte
+}
+
+func (c *timerCollector) write(family int, f *timerFamily, data []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	data = append(c.rest[family], data...)
+	for len(data) > 0 {
+		t, err := coder.CutTimer(data, f.spec.Key, f.window)
+		if errors.Is(err, coder.ErrShort) {
+			break
+		}
+		if err == nil {
+			err = c.add(family, f, t)
+		}
+		if err != nil {
+			return fmt.Errorf("timers %s of %s: %w", f.spec.Family, f.spec.Transform, err)
+		}
+		data = data[t.Size:]
+	}
+	c.rest[family] = data
+	return nil
+}
+
+// add takes a change for each window of the timer.
+func (c *timerCollector) add(family int, f *timerFamily, t coder.Timer) error {
+	windows := t.Windows
+	for range t.NumWindows {
+		n, err := f.window.Measure(windows)
+		if err != nil {
+			return fmt.Errorf("window: %w", err)
+		}
+		change := timerChange{timer.Timer{
+			Name:   timer.Name{Family: family, Key: string(t.Key), Tag: string(t.Tag), Window: string(windows[:n])},
+			Group:  shuffle.KeyGroup(t.Key, f.groups),
+			Domain: f.spec.Domain,
+			Fire:   t.Fire,
+			Hold:   t.Hold,
+		}}
+		if !t.Clear {
+			one := t
+			one.Windows, one.NumWindows = windows[:n], 1
+			change.timer.Data = coder.PutTimer(nil, one)
+		}
+		c.changes = append(c.changes, change)
+		windows = windows[n:]
+	}
+	return nil
+}
+
+// close returns the changes. It fails when the last timer is not whole.
+func (c *timerCollector) close() ([]timerChange, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for family := range c.rest {
+		if len(c.rest[family]) > 0 {
+			return nil, fmt.Errorf("timers end within a timer of family %d: %w", family, coder.ErrShort)
+		}
+	}
+	return c.changes, nil
+}
+
+// expirations adds the timers that the runner itself sets, for the keys and
+// windows of a bundle's input, where the stage has such a family.
+func (c *collector) expirations(changes *[]timerChange, input []element.Block) error {
+	for family := range c.pipe.families {
+		f := &c.pipe.families[family]
+		if !f.spec.Expiration {
+			continue
+		}
+		seen := make(map[timer.Name]bool)
+		for i := range input {
+			err := c.pipe.input.Each(&input[i], func(e *shuffle.Element, window []byte) error {
+				n := timer.Name{Family: family, Key: string(e.Key()), Window: string(window)}
+				if seen[n] {
+					return nil
+				}
+				seen[n] = true
+				t, err := f.expiration(n)
+				*changes = append(*changes, timerChange{t})
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("windows that expire: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// expiration is the timer that tells a key of the expiration of a window: a
+// millisecond after it, when all timers that may be set in it have fired.
+func (f *timerFamily) expiration(n timer.Name) (timer.Timer, error) {
+	end, err := f.window.WindowEnd([]byte(n.Window))
+	if err != nil {
+		return timer.Timer{}, err
+	}
+	fire := element.MaxTime
+	if late := element.EventTime(f.lateness/time.Millisecond) + 1; end < element.MaxTime-late {
+		fire = end + late
+	}
+	data := coder.PutTimer(nil, coder.Timer{
+		Key: []byte(n.Key), Windows: []byte(n.Window), NumWindows: 1, Fire: fire, Hold: end,
+		Pane: []byte{coder.PaneOnlyFiring},
+	})
+	return timer.Timer{
+		Name: n, Group: shuffle.KeyGroup([]byte(n.Key), f.groups), Domain: plan.EventTimeDomain,
+		Fire: fire, Hold: end, Data: data,
+	}, nil
+}
