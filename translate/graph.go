@@ -1,0 +1,120 @@
+package translate
+
+import (
+	"fmt"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+
+	"github.com/gorunner/gorunner/plan"
+)
+
+// node is a transform that is executed: a leaf of the pipeline, or what a
+// leaf was expanded into.
+type node struct {
+	id, urn string
+	// name is the user's; part is appended to it, in descriptors only, where
+	// one transform of the user became several.
+	name, part string
+	class      leafClass
+	// env is the environment of a leafSDK node.
+	env string
+	// spec is what the SDK gets.
+	spec *pipepb.FunctionSpec
+	// inputs and outputs are the local names and ids of PCollections.
+	inputs, outputs map[string]string
+	// main are the ids of the main inputs: one, for an alias any number, for
+	// an impulse none.
+	main []string
+	// mainTag is the local name of a leafSDK node's main input.
+	mainTag string
+	sides   []sideInput
+	// pardo is the payload of a ParDo or of a part of a splittable one.
+	pardo   *pipepb.ParDoPayload
+	combine *pipepb.CombinePayload
+	// lifted is set on a leafCombine that is to be combined before grouping.
+	lifted bool
+	// barrier is set on an alias that no fusion may look through.
+	barrier bool
+	// keyed is set where the node needs its input partitioned by key.
+	keyed bool
+	// splittable is set where the input elements are sized restrictions.
+	splittable bool
+
+	// from, views and to are main, sides and outputs, set when linked.
+	from  []*collection
+	views []*collection
+	to    []*collection
+	// order is the position in topological order.
+	order int
+	// stage the node was fused into.
+	stage *stage
+	// clones are the outputs of the node's clones in other stages.
+	clones []*collection
+}
+
+func (n *node) String() string { return fmt.Sprintf("transform %q (%s)", n.name, n.id) }
+
+type sideInput struct {
+	tag        string
+	collection string
+	access     plan.Access
+}
+
+// collection is a PCollection.
+type collection struct {
+	id string
+	// name is the unique name.
+	name string
+	// coder and windowing are ids.
+	coder, windowing string
+	bounded          pipepb.IsBounded_Enum
+
+	producer *node
+	// consumers read it as main input, viewers as side input.
+	consumers []*node
+	viewers   []*node
+	// edge is set when the collection is materialised.
+	edge *edge
+	// readers are the stages whose main input it is.
+	readers []*stage
+	// viewed says that some stage reads it as side input.
+	viewed bool
+}
+
+// stage is a set of fused nodes.
+type stage struct {
+	// nodes in topological order; none for an identity stage.
+	nodes []*node
+	class leafClass
+	env   string
+	// input is the materialised main input.
+	input             *collection
+	keyed, splittable bool
+	// next are the stages that wait for output of this one.
+	next []*stage
+	// order is the position of the first node.
+	order int
+	seen  int
+	// outputs are filled when edges are made.
+	outputs []output
+	id      plan.StageID
+	source  plan.TransformID
+}
+
+// output is one way out of a stage.
+type output struct {
+	from *collection
+	to   *edge
+	port plan.TransformID
+}
+
+// edge is a materialised PCollection.
+type edge struct {
+	id         plan.EdgeID
+	collection *collection
+	// coder is the id of the wire coder.
+	coder string
+	// writers counts the outputs that lead here.
+	writers []*stage
+	paged   bool
+}
