@@ -1,0 +1,85 @@
+package runner
+
+import (
+	"context"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/grpc"
+
+	"github.com/gorunner/gorunner/execution/engine"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/fnapi"
+	"github.com/gorunner/gorunner/fnapi/environment"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/translate"
+)
+
+// Deps are the parts that a [Server] is made of. All are required but the
+// gRPC ones.
+type Deps struct {
+	// Translate makes a plan of a pipeline, or says everything that speaks
+	// against it.
+	Translate func(*pipepb.Pipeline) (*translate.Translation, error)
+	// Execute prepares the execution of a plan.
+	Execute func(*plan.Plan, engine.Options) Execution
+	// Resolve chooses among the alternatives of an environment.
+	Resolve func(*pipepb.Environment) (*pipepb.Environment, error)
+	// Expect announces a worker to the Fn API before it is launched.
+	Expect func(fnapi.WorkerSpec) (Worker, error)
+	// Launch starts what a worker runs in.
+	Launch func(context.Context, environment.Launch) (environment.Process, error)
+	// ServerOptions and Register add the Fn API to the gRPC server.
+	ServerOptions []grpc.ServerOption
+	Register      func(*grpc.Server)
+}
+
+// Execution is a job in the engine; [*engine.Job] is one.
+type Execution interface {
+	Run(ctx context.Context) error
+	Status() engine.Status
+	Metrics() (attempted, committed []metrics.Info)
+}
+
+// Worker is a worker that has been announced; [*fnapi.Worker] is one.
+type Worker interface {
+	harness.Worker
+	// Connected is closed when the worker's control stream is open.
+	Connected() <-chan struct{}
+	// Kill says that what the worker ran in is gone.
+	Kill(err error)
+}
+
+// wire connects gorunner's own parts.
+func wire(opts Options) Deps {
+	fn := fnapi.NewServer(fnapi.Options{Log: opts.Log})
+	launcher := environment.New(environment.Options{
+		ContainerEngine:  opts.ContainerEngine,
+		ContainerRunArgs: opts.ContainerArgs,
+	})
+	return Deps{
+		Translate: func(p *pipepb.Pipeline) (*translate.Translation, error) {
+			return translate.Translate(p, translate.Options{})
+		},
+		Execute: func(p *plan.Plan, o engine.Options) Execution { return engine.New(p, o) },
+		Resolve: func(env *pipepb.Environment) (*pipepb.Environment, error) {
+			return environment.Resolve(env, nil)
+		},
+		Expect: func(spec fnapi.WorkerSpec) (Worker, error) {
+			w, err := fn.Expect(spec)
+			if err != nil {
+				return nil, err // not a nil *fnapi.Worker in an interface
+			}
+			return w, nil
+		},
+		Launch:        launcher.Start,
+		ServerOptions: fnapi.ServerOptions(),
+		Register:      fn.Register,
+	}
+}
+
+// NewServer makes a server of gorunner's own parts.
+func NewServer(opts Options) (*Server, error) {
+	opts = opts.withDefaults()
+	return New(wire(opts), opts)
+}

@@ -1,0 +1,194 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/gorunner/gorunner/execution/engine"
+	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/runner/artifact"
+	"github.com/gorunner/gorunner/translate"
+)
+
+// JobID names a job that was run.
+type JobID string
+
+// PreparationID names a job before it is run.
+type PreparationID string
+
+// job is a job from Prepare until it is forgotten. What is not guarded by mu is
+// set before the job is run and not changed after.
+type job struct {
+	preparation PreparationID
+	id          JobID // set by Run
+	name        string
+	pipeline    []byte // as it was submitted; a parsed one takes ten times the room
+	options     *structpb.Struct
+	settings    jobOptions
+	workers     int
+	token       artifact.Token
+	created     time.Time
+	hub         *hub
+	names       map[plan.TransformID]string // full names of the pipeline's transforms
+
+	// environments with their alternatives resolved; nil once the job ended.
+	environments map[plan.EnvironmentID]*pipepb.Environment
+	// translation is nil once the job has ended.
+	translation *translate.Translation
+
+	dir    string // the job's directory
+	cancel context.CancelFunc
+	done   chan struct{} // closed when the job's goroutine is at its end
+	expire *time.Timer   // forgets the job; guarded by Server.mu
+	// settled says that the job finished a while ago; guarded by Server.mu.
+	settled bool
+
+	mu        sync.Mutex
+	execution Execution // guarded by mu; nil before and after execution
+	cancelled string    // guarded by mu; why the job was asked to stop
+	final     finalReport
+}
+
+// finalReport is what remains of an execution; guarded by job.mu.
+type finalReport struct {
+	status               engine.Status
+	attempted, committed []metrics.Info
+	ended                time.Time
+}
+
+// status returns a picture of the job's stages; empty before it runs.
+func (j *job) status() engine.Status {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.execution == nil {
+		return j.final.status
+	}
+	return j.execution.Status()
+}
+
+// metrics returns the job's monitoring infos.
+func (j *job) metrics() (attempted, committed []metrics.Info) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.execution == nil {
+		return j.final.attempted, j.final.committed
+	}
+	return j.execution.Metrics()
+}
+
+// requestCancel asks the job to stop, and says why. Finished jobs have nothing
+// to stop.
+func (j *job) requestCancel(why string) {
+	j.mu.Lock()
+	if j.cancelled == "" {
+		j.cancelled = why
+	}
+	j.mu.Unlock()
+	if j.hub.to(Cancelling) == nil {
+		j.hub.say(Basic, "cancelling")
+	}
+	j.cancel()
+}
+
+// execute is the job's goroutine.
+func (s *Server) execute(ctx context.Context, j *job) {
+	defer close(j.done)
+	log := s.opts.Log.With("job", string(j.id))
+	log.Info("job started", "name", j.name, "stages", len(j.translation.Plan.Stages), "workers", j.workers)
+	h := newHost(s, j, log)
+	err := s.runEngine(ctx, j, h)
+	if stopErr := h.close(ctx); stopErr != nil {
+		log.Warn("workers of the job did not stop cleanly", "error", stopErr)
+	}
+	text := j.describeFailure(err)
+	if freeErr := s.free(j); freeErr != nil {
+		log.Warn("what the job held could not be removed", "error", freeErr)
+	}
+	j.finish(err, text)
+	state, _, _ := j.hub.current()
+	s.retire(j)
+	args := append([]any{"state", state.String(), "duration", s.opts.Clock().Sub(j.created).Round(time.Millisecond).String()},
+		progressOf(j.status()).attrs()...)
+	if state == Failed {
+		log.Error("job ended", append(args, "error", text)...)
+		return
+	}
+	log.Info("job ended", args...)
+}
+
+// runEngine executes the plan. It is the boundary at which a panic of the
+// job's goroutine becomes the failure of this job alone.
+func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("runner: internal error: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if err := j.hub.to(Running); err != nil {
+		return fmt.Errorf("%w before it ran", engine.ErrCancelled)
+	}
+	x := s.deps.Execute(j.translation.Plan, engine.Options{
+		Host:              h,
+		Workers:           j.workers,
+		MaxAttempts:       j.settings.bundleAttempts,
+		MaxWorkerRestarts: j.settings.workerRestarts,
+		BundleBytes:       j.settings.bundleBytes,
+		Listener:          newListener(j),
+		Log:               h.log,
+	})
+	j.mu.Lock()
+	j.execution = x
+	j.mu.Unlock()
+	stop := s.startProgress(j, h.log)
+	defer stop()
+	defer func() {
+		attempted, committed := x.Metrics()
+		report := finalReport{status: x.Status(), attempted: attempted, committed: committed, ended: s.opts.Clock()}
+		j.mu.Lock()
+		j.execution, j.final = nil, report
+		j.mu.Unlock()
+	}()
+	return x.Run(ctx)
+}
+
+// free removes what the job holds outside memory, and what it needs no more.
+func (s *Server) free(j *job) error {
+	err := s.artifacts.Release(j.token)
+	if j.dir != "" {
+		err = errors.Join(err, os.RemoveAll(j.dir))
+	}
+	return err
+}
+
+// finish puts the job into its final state.
+func (j *job) finish(err error, text string) {
+	state, _, _ := j.hub.current()
+	switch {
+	case err == nil:
+		err = j.hub.to(Done)
+	case errors.Is(err, engine.ErrCancelled):
+		if state != Cancelling {
+			if err := j.hub.to(Cancelling); err != nil {
+				j.hub.say(Debug, err.Error())
+			}
+		}
+		j.mu.Lock()
+		why := j.cancelled
+		j.mu.Unlock()
+		err = j.hub.to(Cancelled, "the job was cancelled: "+why)
+	default:
+		err = j.hub.to(Failed, text)
+	}
+	if err != nil { // the table forbids it: say so, but end
+		j.hub.say(Warning, err.Error())
+	}
+}

@@ -1,0 +1,146 @@
+package runner
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// jobOptions are the pipeline options that the runner itself looks at.
+type jobOptions struct {
+	// name is the job's name; empty when the options have none.
+	name string
+	// parallelism is the number of workers of each environment: 0 by cores, nil
+	// when the user did not say.
+	parallelism    *int
+	bundleBytes    int
+	bundleAttempts int
+	workerRestarts int
+	workerTimeout  time.Duration
+}
+
+// optionSpec describes an option that only this runner knows. Python's client
+// sends such options only when the runner lists them.
+type optionSpec struct {
+	name, help string
+	set        func(*jobOptions, int)
+}
+
+const optionGroup = "gorunner"
+
+func optionSpecs() []optionSpec {
+	return []optionSpec{
+		{
+			"gorunner_bundle_bytes", "Bytes of input that a bundle aims at; 0 is the default.",
+			func(o *jobOptions, n int) { o.bundleBytes = n },
+		},
+		{
+			"gorunner_bundle_attempts", "How often a bundle is tried before the job fails; 0 is the default, 4.",
+			func(o *jobOptions, n int) { o.bundleAttempts = n },
+		},
+		{
+			"gorunner_worker_restarts", "How many lost workers of an environment are replaced before the job fails; 0 is the default, 8.",
+			func(o *jobOptions, n int) { o.workerRestarts = n },
+		},
+		{
+			"gorunner_worker_timeout_s", "Seconds that a worker may take to connect; 0 is the server's setting.",
+			func(o *jobOptions, n int) { o.workerTimeout = time.Duration(n) * time.Second },
+		},
+	}
+}
+
+// describeOptions lists the options for DescribePipelineOptions.
+func describeOptions() []*jobpb.PipelineOptionDescriptor {
+	var out []*jobpb.PipelineOptionDescriptor
+	for _, s := range optionSpecs() {
+		out = append(out, &jobpb.PipelineOptionDescriptor{
+			Name:        s.name,
+			Type:        jobpb.PipelineOptionType_INTEGER,
+			Description: s.help,
+			Group:       optionGroup,
+		})
+	}
+	return out
+}
+
+// parseJobOptions reads the options of a job. Keys are URNs or, from older
+// clients, bare names.
+func parseJobOptions(s *structpb.Struct) (jobOptions, error) {
+	var o jobOptions
+	specs := optionSpecs()
+	for key, value := range s.GetFields() {
+		name := optionName(key)
+		if name == "job_name" {
+			o.name = value.GetStringValue()
+			continue
+		}
+		if name == "sdk_worker_parallelism" {
+			n, ok, err := intOption(name, value)
+			if err != nil {
+				return jobOptions{}, err
+			}
+			if ok {
+				o.parallelism = &n
+			}
+			continue
+		}
+		for _, spec := range specs {
+			if spec.name != name {
+				continue
+			}
+			n, ok, err := intOption(name, value)
+			if err != nil {
+				return jobOptions{}, err
+			}
+			if ok {
+				spec.set(&o, n)
+			}
+		}
+	}
+	return o, nil
+}
+
+func optionName(key string) string {
+	name := strings.TrimPrefix(key, "beam:option:")
+	return strings.TrimSuffix(name, ":v1")
+}
+
+// intOption reads an integer, which Python sends as a string. ok is false for
+// null.
+func intOption(name string, v *structpb.Value) (n int, ok bool, err error) {
+	switch v := v.GetKind().(type) {
+	case *structpb.Value_NumberValue:
+		if v.NumberValue != math.Trunc(v.NumberValue) || v.NumberValue < 0 || v.NumberValue > math.MaxInt32 {
+			return 0, false, fmt.Errorf("runner: option %s: %v is not a count", name, v.NumberValue)
+		}
+		return int(v.NumberValue), true, nil
+	case *structpb.Value_StringValue:
+		n, err := strconv.ParseUint(v.StringValue, 10, 31)
+		if err != nil {
+			return 0, false, fmt.Errorf("runner: option %s: %q is not a count", name, v.StringValue)
+		}
+		return int(n), true, nil
+	case *structpb.Value_NullValue, nil:
+		return 0, false, nil
+	}
+	return 0, false, fmt.Errorf("runner: option %s: %v is not a count", name, v)
+}
+
+// workers is the number of workers of each environment. SDKs send 1 whether the
+// user asked for it or not, so 1 leaves the choice to the server's setting.
+func (o jobOptions) workers(server Options) int {
+	n := server.Workers
+	if o.parallelism != nil && *o.parallelism != 1 {
+		n = *o.parallelism
+		if n == 0 {
+			n = runtime.GOMAXPROCS(0)
+		}
+	}
+	return min(n, server.Limits.MaxWorkers)
+}

@@ -1,0 +1,14 @@
+//go:build unix
+
+package runner
+
+import (
+	"os"
+	"syscall"
+)
+
+// lock takes the file for this process, or fails if another one has it. The
+// lock ends with the process, however that ends.
+func lock(f *os.File) error {
+	return syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+}

@@ -1,0 +1,96 @@
+package runner
+
+import (
+	"fmt"
+
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/gorunner/gorunner/fnapi/environment"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/runner/artifact"
+)
+
+// prepare makes a job of a request and keeps it. The error is not a status yet:
+// see refusal.
+func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
+	if req.GetPipeline() == nil {
+		return nil, status.Error(codes.InvalidArgument, "runner: prepare: there is no pipeline in the request")
+	}
+	settings, err := parseJobOptions(req.GetPipelineOptions())
+	if err != nil {
+		return nil, err
+	}
+	translation, err := s.deps.Translate(req.GetPipeline())
+	if err != nil {
+		return nil, fmt.Errorf("runner: prepare: %w", err)
+	}
+	submitted, err := proto.Marshal(req.GetPipeline())
+	if err != nil {
+		return nil, fmt.Errorf("runner: prepare: %w", err)
+	}
+	id := newID()
+	j := &job{
+		preparation:  PreparationID("preparation-" + id),
+		token:        artifact.Token("artifacts-" + id),
+		name:         jobName(req, settings),
+		pipeline:     submitted,
+		options:      req.GetPipelineOptions(),
+		settings:     settings,
+		workers:      settings.workers(s.opts),
+		created:      s.opts.Clock(),
+		hub:          newHub(s.opts.Clock, s.opts.Limits),
+		names:        make(map[plan.TransformID]string),
+		translation:  translation,
+		environments: make(map[plan.EnvironmentID]*pipepb.Environment),
+		done:         make(chan struct{}),
+	}
+	for id, t := range req.GetPipeline().GetComponents().GetTransforms() {
+		j.names[plan.TransformID(id)] = t.GetUniqueName()
+	}
+	wanted := make(map[artifact.Set][]*pipepb.ArtifactInformation)
+	for id, env := range translation.Environments {
+		resolved, err := s.deps.Resolve(env)
+		if err != nil {
+			return nil, fmt.Errorf("runner: prepare: environment %s: %w", id, err)
+		}
+		j.environments[id] = resolved
+		// Workers that somebody else starts have their files already.
+		if resolved.GetUrn() != environment.URNExternal && len(resolved.GetDependencies()) > 0 {
+			wanted[artifact.Set(id)] = resolved.GetDependencies()
+		}
+	}
+	if err := s.artifacts.Expect(j.token, wanted); err != nil {
+		return nil, status.Error(codes.ResourceExhausted, err.Error())
+	}
+	if err := s.addPrepared(j); err != nil {
+		return nil, joinStatus(err, s.artifacts.Release(j.token))
+	}
+	s.opts.Log.Info("job prepared", "preparation", string(j.preparation), "name", j.name,
+		"stages", len(translation.Plan.Stages), "environments", len(j.environments))
+	return j, nil
+}
+
+// jobName is the user's name of the job. Python puts "job" into every request
+// and the name into the options.
+func jobName(req *jobpb.PrepareJobRequest, o jobOptions) string {
+	name := req.GetJobName()
+	if (name == "" || name == "job") && o.name != "" {
+		name = o.name
+	}
+	if name == "" {
+		name = "job"
+	}
+	return toUTF8(name)
+}
+
+// joinStatus keeps the status of err and adds what went wrong besides.
+func joinStatus(err, also error) error {
+	if also == nil {
+		return err
+	}
+	return status.Errorf(status.Code(err), "%v; also: %v", err, also)
+}

@@ -1,0 +1,180 @@
+package runner
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// addPrepared keeps a prepared job until it is run or its time is over.
+func (s *Server) addPrepared(j *job) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return status.Error(codes.Unavailable, "runner: server is shutting down")
+	}
+	if len(s.prepared) >= s.opts.Limits.MaxPrepared {
+		return status.Errorf(codes.ResourceExhausted,
+			"runner: %d jobs are prepared and not yet run, which is the limit", len(s.prepared))
+	}
+	s.prepared[j.preparation] = j
+	j.expire = time.AfterFunc(s.opts.Limits.PreparedTTL, func() { s.dropPrepared(j) })
+	s.watchIdle()
+	return nil
+}
+
+// dropPrepared forgets a prepared job, and says whether it was there.
+func (s *Server) dropPrepared(j *job) bool {
+	s.mu.Lock()
+	there := s.prepared[j.preparation] == j
+	if there {
+		delete(s.prepared, j.preparation)
+		j.expire.Stop()
+		s.watchIdle()
+	}
+	s.mu.Unlock()
+	if !there {
+		return false
+	}
+	if err := s.free(j); err != nil {
+		s.opts.Log.Warn("artifacts of an expired job could not be removed", "preparation", string(j.preparation), "error", err)
+	}
+	return true
+}
+
+func (s *Server) findPrepared(id PreparationID) *job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.prepared[id]
+}
+
+// find returns the job that was run under the id.
+func (s *Server) find(id string) (*job, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if j := s.jobs[JobID(id)]; j != nil {
+		return j, nil
+	}
+	if s.prepared[PreparationID(id)] != nil {
+		return nil, status.Errorf(codes.NotFound, "runner: job %s is prepared but has not been run", id)
+	}
+	return nil, status.Errorf(codes.NotFound, "runner: unknown job %q", id)
+}
+
+// all returns the jobs that were run, oldest first.
+func (s *Server) all() []*job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	jobs := make([]*job, 0, len(s.jobs))
+	for _, j := range s.jobs {
+		jobs = append(jobs, j)
+	}
+	slices.SortFunc(jobs, func(a, b *job) int { return a.created.Compare(b.created) })
+	return jobs
+}
+
+// run makes a prepared job a running one.
+func (s *Server) run(j *job) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return status.Error(codes.Unavailable, "runner: server is shutting down")
+	case s.prepared[j.preparation] != j:
+		return status.Errorf(codes.NotFound, "runner: preparation %s has expired or been run already", j.preparation)
+	case s.active >= s.opts.Limits.MaxRunning:
+		return status.Errorf(codes.ResourceExhausted, "runner: %d jobs are running, which is the limit", s.active)
+	}
+	id := JobID(slug(j.name) + "-" + newID())
+	dir := filepath.Join(s.jobsDir(), string(id))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return status.Errorf(codes.Internal, "runner: job %s: make directory: %v", id, err)
+	}
+	delete(s.prepared, j.preparation)
+	j.expire.Stop()
+	// The job outlives the call that runs it.
+	ctx, cancel := context.WithCancel(context.Background())
+	j.id, j.dir, j.cancel = id, dir, cancel
+	if err := j.hub.to(Starting); err != nil {
+		cancel()
+		return status.Error(codes.Internal, err.Error())
+	}
+	s.jobs[id] = j
+	s.active++
+	s.watchIdle()
+	s.running.Go(func() {
+		s.execute(ctx, j)
+		s.returnMemory()
+	})
+	return nil
+}
+
+// retire keeps a finished job to be asked about, within the limits, without
+// what only its execution needed.
+func (s *Server) retire(j *job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j.cancel()
+	j.translation, j.environments = nil, nil
+	s.active--
+	s.watchIdle()
+	s.finished = append(s.finished, j)
+	if !s.closed {
+		j.expire = time.AfterFunc(s.opts.Limits.FinishedGrace, func() { s.settle(j) })
+	}
+	s.trimFinished()
+}
+
+// settle ends the time in which a finished job is kept for its own client.
+func (s *Server) settle(j *job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j.settled = true
+	if !s.closed && s.jobs[j.id] == j {
+		j.expire = time.AfterFunc(s.opts.Limits.FinishedTTL-s.opts.Limits.FinishedGrace, func() { s.forget(j) })
+	}
+	s.trimFinished()
+}
+
+// trimFinished drops the oldest of too many finished jobs, such as have just
+// finished only when there are far too many. mu is held.
+func (s *Server) trimFinished() {
+	most := s.opts.Limits.MaxFinished
+	for len(s.finished) > most {
+		i := slices.IndexFunc(s.finished, func(j *job) bool { return j.settled })
+		if i < 0 {
+			if len(s.finished) <= freshFactor*most {
+				return
+			}
+			i = 0
+		}
+		s.drop(s.finished[i])
+	}
+}
+
+// freshFactor is how many times Limits.MaxFinished jobs may be kept that have
+// just finished.
+const freshFactor = 10
+
+// forget drops a finished job whose time is over.
+func (s *Server) forget(j *job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(j)
+}
+
+// drop removes a finished job. mu is held.
+func (s *Server) drop(j *job) {
+	if i := slices.Index(s.finished, j); i >= 0 {
+		s.finished = slices.Delete(s.finished, i, i+1)
+		delete(s.jobs, j.id)
+		if j.expire != nil {
+			j.expire.Stop()
+		}
+	}
+}
