@@ -1,0 +1,273 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestNormalize(t *testing.T) {
+	tests := []struct{ in, want string }{
+		{"-job_port=1 -serve_http=false", "--job_port=1 --serve_http=false"},
+		{"-job_port 1 --log_kind json", "--job_port 1 --log_kind json"},
+		{"--serve_http false --job_port 2", "--serve_http=false --job_port 2"},
+		{"-serve_http true -log_level=warn", "--serve_http=true --log_level=warn"},
+		{"--serve_http --job_port=1", "--serve_http --job_port=1"},
+		{"-job_prot 3", "--job_prot 3"},
+		{"-h", "-h"},
+		{"plan -", "plan -"},
+		{"-- -x -serve_http", "-- -x -serve_http"},
+	}
+	for _, tt := range tests {
+		if got := strings.Join(normalize(strings.Fields(tt.in), newRoot()), " "); got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.in, got, tt.want)
+		}
+	}
+}
+
+// TestDropInFlags runs the command lines with which the SDKs start the binary.
+func TestDropInFlags(t *testing.T) {
+	tests := []struct {
+		args string
+		want config
+	}{
+		{
+			"--job_port 9000 --log_level info --log_kind json --serve_http=false",
+			config{listen: "127.0.0.1:9000", http: httpOff, httpMay: true, logKind: "json", logLevel: "info"},
+		},
+		{
+			"-job_port=9000 -serve_http=true -idle_shutdown_timeout=5m -log_level=warn",
+			config{
+				listen: "127.0.0.1:9000", http: "127.0.0.1:8074", httpMay: true, logKind: "dev", logLevel: "warn",
+				idle: 5 * time.Minute,
+			},
+		},
+		{"--job_port 0 --web_port=1", config{listen: "127.0.0.1:0", http: "127.0.0.1:1", httpMay: true, logKind: "dev", logLevel: "info"}},
+	}
+	for _, tt := range tests {
+		var got config
+		root := newRootWith(func(_ context.Context, c config) error {
+			got = c
+			return nil
+		})
+		root.SetArgs(normalize(strings.Fields(tt.args), root))
+		if err := root.Execute(); err != nil {
+			t.Errorf("%s: %v", tt.args, err)
+		}
+		if !equalConfig(got, tt.want) {
+			t.Errorf("%s:\n got %+v\nwant %+v", tt.args, got, tt.want)
+		}
+	}
+}
+
+func equalConfig(a, b config) bool {
+	return slices.Equal(a.engineArgs, b.engineArgs) && a.listen == b.listen && a.http == b.http && a.httpMay == b.httpMay &&
+		a.logKind == b.logKind && a.logLevel == b.logLevel && a.idle == b.idle && a.memory == b.memory && a.workers == b.workers
+}
+
+func TestBadCommandLines(t *testing.T) {
+	taken := listen(t)
+	defer taken.Close()
+	tests := []struct{ args, want string }{
+		{"--job_port=99999", "--job_port: 99999 is not a port"},
+		{"-job_prot=3", "unknown flag: --job_prot (see gorunner --help)"},
+		{"--jm_override=host:1", "--jm_override is not supported"},
+		{"--job_port=0 --log_level=loud", `log level "loud": want debug, info, warn or error`},
+		{"--job_port=0 --log_kind=xml", `log kind "xml": want dev, text or json`},
+		{"--job_port=x", "invalid argument"},
+		{"dance", `unknown command "dance"`},
+		{"serve --memory=lots", `--memory: "lots" is not a size`},
+		{"serve --listen=nowhere", "listen for the Job API"},
+		{"serve --listen=127.0.0.1:0 --http=" + taken.Addr().String(), "choose another address with --http"},
+		{"serve extra", `unknown command "extra"`},
+		{"plan", "accepts 1 arg"},
+		{"plan --format=png x", `"png": want text or dot`},
+		{"plan /does/not/exist", "no such file"},
+	}
+	for _, tt := range tests {
+		root := newRoot()
+		root.SetArgs(normalize(strings.Fields(tt.args), root))
+		root.SetContext(t.Context())
+		if err := root.Execute(); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %q", tt.args, err, tt.want)
+		}
+	}
+}
+
+func listen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l := listen(t)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"plan", "--help"}, {"version"}} {
+		var out bytes.Buffer
+		root := newRoot()
+		root.SetOut(&out)
+		root.SetArgs(args)
+		if err := root.Execute(); err != nil || out.Len() == 0 {
+			t.Errorf("%v: %q, %v", args, out.String(), err)
+		}
+	}
+}
+
+func TestPlan(t *testing.T) {
+	file := filepath.Join("..", "..", "translate", "testdata", "pipelines", "go_wordcount.pb")
+	for format, want := range map[string]string{"text": "impulse", "dot": "digraph"} {
+		var out bytes.Buffer
+		root := newRoot()
+		root.SetOut(&out)
+		root.SetArgs([]string{"plan", "--format=" + format, file})
+		if err := root.Execute(); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %v\n%s", format, err, out.String())
+		}
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, bad := range map[string][]byte{"truncated": data[:len(data)/2], "empty": nil, "text": []byte("hello")} {
+		root := newRoot()
+		root.SetIn(bytes.NewReader(bad))
+		root.SetOut(io.Discard)
+		root.SetArgs([]string{"plan", "-"})
+		if err := root.Execute(); err == nil || !strings.Contains(err.Error(), "plan -") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for in, want := range map[string]int64{"": 0, "100": 100, "4GiB": 4 << 30, "4g": 4 << 30, "1.5M": 3 << 19, "2 kb": 2000, "1T": 1 << 40} {
+		if got, err := parseSize(in); err != nil || got != want {
+			t.Errorf("%q: %d, %v", in, got, err)
+		}
+	}
+	for _, in := range []string{"x", "-1", "0", "1X", "GiB", "1e30", "NaN"} {
+		if n, err := parseSize(in); err == nil {
+			t.Errorf("%q: %d", in, n)
+		}
+	}
+}
+
+// TestJSONLog holds the shape that Python parses.
+func TestJSONLog(t *testing.T) {
+	var out bytes.Buffer
+	log, err := newLogger(&out, "json", "info")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Debug("not wanted")
+	log.LogAttrs(t.Context(), slog.LevelError+2, "log from SDK worker",
+		slog.Group("worker", slog.String("ID", "w1")), slog.Group("sdk", slog.String("msg", "a\nb")))
+	var line struct {
+		Level, Msg, Time string
+		Worker           struct{ ID string }
+		SDK              struct{ Msg string }
+	}
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := time.Parse(time.RFC3339Nano, line.Time); err != nil || line.Level != "ERROR+2" ||
+		line.Worker.ID != "w1" || line.SDK.Msg != "a\nb" || line.Msg != "log from SDK worker" {
+		t.Errorf("%s", out.String())
+	}
+}
+
+func TestDevLog(t *testing.T) {
+	var out bytes.Buffer
+	h := newDevHandler(&out, slog.LevelInfo)
+	log := slog.New(h).With("job", "j1").WithGroup("g").With("x", 1)
+	log.Debug("not wanted")
+	log.Info("done", "name", "two words", slog.Group("sub", slog.String("k", "v")), "trace", "line 1\nline 2")
+	_, rest, _ := strings.Cut(out.String(), " ")
+	want := "INFO  done job=j1 g.x=1 g.name=\"two words\" g.sub.k=v\n    g.trace:\n      line 1\n      line 2\n"
+	if rest != want {
+		t.Errorf("%q, want %q", rest, want)
+	}
+}
+
+// TestServe runs a server until it is told to stop, with HTTP beside it.
+func TestServe(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	c := config{listen: freePort(t), http: freePort(t), dataDir: t.TempDir(), logKind: "text", logLevel: "error"}
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, c) }()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	get := func(path string) string {
+		t.Helper()
+		var last error
+		for ctx.Err() == nil {
+			resp, err := client.Get("http://" + c.http + path)
+			if err != nil { // not yet listening
+				last = err
+				select {
+				case err := <-ended:
+					t.Fatal(errors.Join(last, err))
+				case <-time.After(10 * time.Millisecond):
+				}
+				continue
+			}
+			body, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err != nil || resp.StatusCode != http.StatusOK {
+				t.Errorf("%s: %s, %v", path, resp.Status, err)
+			}
+			return string(body)
+		}
+		return ""
+	}
+	for path, want := range map[string]string{
+		"/healthz": "ok", "/metrics": "go_goroutines", "/api/jobs": "[]", "/debug/pprof/cmdline": "test",
+	} {
+		if got := get(path); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", path, got)
+		}
+	}
+	begin := time.Now()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begin); took > time.Second {
+		t.Errorf("it took %v to stop", took)
+	}
+}
+
+func TestDropInToleratesABusyHTTPPort(t *testing.T) {
+	taken := listen(t)
+	defer taken.Close()
+	c := config{
+		listen: "127.0.0.1:0", http: taken.Addr().String(), httpMay: true, dataDir: t.TempDir(),
+		logKind: "text", logLevel: "error", idle: time.Millisecond,
+	}
+	if err := serve(t.Context(), c); err != nil { // it ends by itself: nobody comes
+		t.Error(err)
+	}
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/gorunner/gorunner/runner"
+)
+
+// newHandler serves what is to be known of the server over HTTP.
+func newHandler(s *runner.Server) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		&jobCollector{server: s},
+	)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Write([]byte("ok\n")) //nolint:errcheck // the client has gone
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /api/jobs", func(w http.ResponseWriter, _ *http.Request) { writeJobs(w, s.Jobs()) })
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// jobJSON is a job in the JSON API.
+type jobJSON struct {
+	ID          string      `json:"id"`
+	Name        string      `json:"name"`
+	State       string      `json:"state"`
+	Created     time.Time   `json:"created"`
+	Workers     int         `json:"workers"`
+	ElementsIn  int64       `json:"elements_in"`
+	BytesIn     int64       `json:"bytes_in"`
+	ElementsOut int64       `json:"elements_out"`
+	BytesOut    int64       `json:"bytes_out"`
+	Stages      []stageJSON `json:"stages"`
+}
+
+// stageJSON is a stage in the JSON API.
+type stageJSON struct {
+	Name        string `json:"name"`
+	Done        bool   `json:"done"`
+	Running     int    `json:"running_bundles"`
+	Pending     int    `json:"pending_elements"`
+	ElementsIn  int64  `json:"elements_in"`
+	BytesIn     int64  `json:"bytes_in"`
+	ElementsOut int64  `json:"elements_out"`
+	BytesOut    int64  `json:"bytes_out"`
+	Watermark   string `json:"watermark"`
+	Why         string `json:"why,omitempty"`
+}
+
+func writeJobs(w http.ResponseWriter, jobs []runner.JobInfo) {
+	out := make([]jobJSON, len(jobs))
+	for i, j := range jobs {
+		out[i] = jobJSON{
+			ID: string(j.ID), Name: j.Name, State: j.State.String(), Created: j.Created, Workers: j.Workers,
+			ElementsIn: j.Progress.ElementsIn, BytesIn: j.Progress.BytesIn,
+			ElementsOut: j.Progress.ElementsOut, BytesOut: j.Progress.BytesOut,
+			Stages: []stageJSON{},
+		}
+		for _, st := range j.Stages {
+			out[i].Stages = append(out[i].Stages, stageJSON{
+				Name: st.Name, Done: st.Done, Running: st.Running, Pending: st.Pending,
+				ElementsIn: st.ElementsIn, BytesIn: st.BytesIn, ElementsOut: st.ElementsOut, BytesOut: st.BytesOut,
+				Watermark: st.Watermark.String(), Why: st.Why,
+			})
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.Encode(out) //nolint:errcheck // the client has gone
+}
+
+// jobCollector offers the jobs to Prometheus.
+type jobCollector struct{ server *runner.Server }
+
+func (*jobCollector) jobs() *prometheus.Desc {
+	return prometheus.NewDesc("gorunner_jobs", "Jobs that are running or kept, by state.", []string{"state"}, nil)
+}
+
+func (*jobCollector) elements() *prometheus.Desc {
+	return prometheus.NewDesc("gorunner_job_elements", "Elements written by the stages of a running job.", []string{"job", "name"}, nil)
+}
+
+func (*jobCollector) bytes() *prometheus.Desc {
+	return prometheus.NewDesc("gorunner_job_bytes", "Bytes written by the stages of a running job.", []string{"job", "name"}, nil)
+}
+
+// Describe implements prometheus.Collector.
+func (c *jobCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- c.jobs()
+	ch <- c.elements()
+	ch <- c.bytes()
+}
+
+// Collect implements prometheus.Collector.
+func (c *jobCollector) Collect(ch chan<- prometheus.Metric) {
+	states := map[string]int{}
+	for _, j := range c.server.Jobs() {
+		states[j.State.String()]++
+		if j.State.Terminal() {
+			continue
+		}
+		ch <- prometheus.MustNewConstMetric(c.elements(), prometheus.CounterValue, float64(j.Progress.ElementsOut), string(j.ID), j.Name)
+		ch <- prometheus.MustNewConstMetric(c.bytes(), prometheus.CounterValue, float64(j.Progress.BytesOut), string(j.ID), j.Name)
+	}
+	for state, n := range states {
+		ch <- prometheus.MustNewConstMetric(c.jobs(), prometheus.GaugeValue, float64(n), state)
+	}
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gorunner/gorunner/runner"
+)
+
+const (
+	// httpOff is the HTTP address that stands for none.
+	httpOff = "off"
+	// shutdownTime is how long jobs and workers have to end after a signal.
+	// Clients wait a second before they signal again.
+	shutdownTime = 700 * time.Millisecond
+)
+
+// config is a server as the command line wants it.
+type config struct {
+	listen, http string
+	// httpMay says that the server may do without HTTP when its port is in use.
+	httpMay           bool
+	dataDir           string
+	memory            int64
+	workers           int
+	workerTimeout     time.Duration
+	engine            string
+	engineArgs        []string
+	advertise         string
+	logKind, logLevel string
+	idle              time.Duration
+}
+
+func newServe() *cobra.Command {
+	var c config
+	var memory string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the Job API until told to stop",
+		Long: `Serve Beam's Job API, and run the jobs that arrive, until SIGINT or SIGTERM.
+
+Pipelines are submitted with the SDKs' own portable runner:
+
+    Python, Java   --runner=PortableRunner --job_endpoint=127.0.0.1:8073
+    Go             --runner=universal      --endpoint=127.0.0.1:8073
+
+User code runs where the pipeline says: in the client's process
+(--environment_type=LOOPBACK), in a process of this machine (PROCESS), in a
+container (DOCKER), or in a worker pool (EXTERNAL).`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, err := parseSize(memory)
+			if err != nil {
+				return fmt.Errorf("--memory: %w", err)
+			}
+			c.memory = n
+			if err := c.check(); err != nil {
+				return err
+			}
+			return serve(cmd.Context(), c)
+		},
+	}
+	fl := cmd.Flags()
+	fl.SortFlags = false
+	fl.StringVar(&c.listen, "listen", "127.0.0.1:8073", "host:port of the Job API and of the workers' services")
+	fl.StringVar(&c.http, "http", "127.0.0.1:8074", "host:port of HTTP: health, metrics, jobs, profiles; or off")
+	fl.StringVar(&c.advertise, "advertise", "", "host:port that clients and workers are told; default that of --listen")
+	fl.StringVar(&c.dataDir, "data-dir", "", "directory of jobs and artifacts; default a temporary one")
+	fl.StringVar(&memory, "memory", "", "memory that the server aims to stay below, such as 4GiB; default unlimited")
+	fl.IntVar(&c.workers, "workers", 1, "workers of each environment of jobs that do not say; -1 is one for each core")
+	fl.DurationVar(&c.workerTimeout, "worker-timeout", time.Minute, "how long a worker may take to connect")
+	fl.StringVar(&c.engine, "container-engine", "docker", "command that starts containers, with its global arguments")
+	fl.StringArrayVar(&c.engineArgs, "container-arg", nil, "argument for each run of a container; may be repeated")
+	fl.DurationVar(&c.idle, "idle-timeout", 0, "end after so long without a job; 0 is never")
+	fl.StringVar(&c.logLevel, "log-level", "info", "least important lines to log: debug, info, warn or error")
+	fl.StringVar(&c.logKind, "log-kind", "dev", "log format: dev, text or json")
+	return cmd
+}
+
+// check refuses settings that would only fail later, or never do anything.
+func (c *config) check() error {
+	const memoryMin = 64 << 20
+	switch {
+	case c.memory > 0 && c.memory < memoryMin:
+		return errors.New("--memory: no server can stay below 64MiB")
+	case c.workers < -1 || c.workers == 0:
+		return fmt.Errorf("--workers: %d; give a number of workers, or -1 for one for each core", c.workers)
+	case c.workerTimeout <= 0:
+		return fmt.Errorf("--worker-timeout: %v; a worker needs time to connect", c.workerTimeout)
+	case c.idle < 0:
+		return fmt.Errorf("--idle-timeout: %v; 0 is never", c.idle)
+	case strings.TrimSpace(c.engine) == "":
+		return errors.New("--container-engine: no command")
+	}
+	if c.advertise != "" {
+		if _, _, err := net.SplitHostPort(c.advertise); err != nil {
+			return fmt.Errorf("--advertise: %w", err)
+		}
+	}
+	return nil
+}
+
+// serve runs a server until ctx ends or it has been idle for too long.
+func serve(ctx context.Context, c config) error {
+	log, err := newLogger(os.Stderr, c.logKind, c.logLevel)
+	if err != nil {
+		return err
+	}
+	if c.memory > 0 {
+		debug.SetMemoryLimit(c.memory)
+	}
+	listener, err := net.Listen("tcp", c.listen)
+	if err != nil {
+		return fmt.Errorf("listen for the Job API (--listen, --job_port): %w", err)
+	}
+	s, err := runner.NewServer(runner.Options{
+		DataDir:         c.dataDir,
+		Endpoint:        c.advertise,
+		Workers:         c.workers,
+		WorkerTimeout:   c.workerTimeout,
+		IdleTimeout:     c.idle,
+		ContainerEngine: strings.Fields(c.engine),
+		ContainerArgs:   c.engineArgs,
+		Log:             log,
+	})
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	web, err := startHTTP(ctx, c, s, log)
+	if err != nil {
+		return errors.Join(err, listener.Close(), shutdown(ctx, s, nil))
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(listener) }()
+	log.Info("gorunner is ready", "endpoint", listener.Addr().String(), "version", version())
+	select {
+	case <-ctx.Done():
+		log.Info("stopping")
+	case <-s.Idle():
+		log.Info("stopping after the idle time", "idle", c.idle)
+	case err = <-failed:
+	}
+	return errors.Join(err, shutdown(ctx, s, web))
+}
+
+// shutdown ends the servers; that ctx has ended is usually why.
+func shutdown(ctx context.Context, s *runner.Server, web *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+	defer cancel()
+	err := s.Shutdown(ctx)
+	if web != nil {
+		err = errors.Join(err, web.Close())
+	}
+	return err
+}
+
+// startHTTP serves HTTP unless it is off. The returned server may be nil.
+func startHTTP(ctx context.Context, c config, s *runner.Server, log *slog.Logger) (*http.Server, error) {
+	if c.http == httpOff || c.http == "" {
+		return nil, nil //nolint:nilnil // there is none, and that is no error
+	}
+	listener, err := net.Listen("tcp", c.http)
+	if err != nil {
+		if c.httpMay {
+			log.Warn("HTTP is not served", "address", c.http, "error", err)
+			return nil, nil //nolint:nilnil // as above
+		}
+		return nil, fmt.Errorf("listen for HTTP: %w (choose another address with --http, or --http=off)", err)
+	}
+	web := &http.Server{
+		Handler:           newHandler(s),
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	go func() {
+		if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("HTTP ended", "error", err)
+		}
+	}()
+	log.Info("HTTP is served", "address", listener.Addr().String())
+	return web, nil
+}
