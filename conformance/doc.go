@@ -1,0 +1,40 @@
+// Package conformance runs Beam's own test suites, and pipelines of our own,
+// against the gorunner binary: a separate process, reached as any client
+// reaches it.
+//
+// # What runs
+//
+// The environment variable GORUNNER_CONFORMANCE says how much:
+//
+//	none    nothing that needs a server
+//	smoke   a part of both SDKs in about three minutes; the default
+//	go      all suites of the Go SDK
+//	python  all suites of the Python SDK
+//	all     everything
+//
+// GORUNNER_BIN names the binary (otherwise it is built), GORUNNER_PYTHON a
+// Python that has the packages of python/requirements.txt (otherwise
+// .venv/bin/python). GORUNNER_CONFORMANCE_ENDPOINT names a job service that
+// already runs and is used instead of a server of ours: so the suites tell
+// where other runners stand.
+//
+// # Expected lists
+//
+// For each suite and mode the file expected/SUITE.MODE.txt says how every
+// single test ends:
+//
+//	pass NAME
+//	fail NAME reason
+//	na NAME reason
+//
+// A test that ends otherwise, is missing in the list or is gone fails the run,
+// and so does one that newly passes. Run the tests with GORUNNER_REWRITE=1 to
+// write the lists anew, and look at the difference before it is committed. All
+// outcomes are also written to out/conformance/SUITE.MODE.tsv.
+//
+// # Parts
+//
+// gosuite is a module that pins Beam's tests of the Go SDK, the boot program
+// and the peer. python holds the requirements, the pytest plugin and our
+// pipelines in Python. pipelines is the program with our pipelines in Go.
+package conformance

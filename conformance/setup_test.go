@@ -1,0 +1,253 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorunner/gorunner/internal/subprocess"
+)
+
+var rewrite = flag.Bool("rewrite", os.Getenv("GORUNNER_REWRITE") == "1", "write the expected lists anew")
+
+// scope is how much runs, see the package comment.
+type scope string
+
+const (
+	none   scope = "none"
+	smoke  scope = "smoke"
+	goSDK  scope = "go"
+	python scope = "python"
+	all    scope = "all"
+)
+
+// need skips the test unless one of the scopes, or all, is chosen.
+func need(t *testing.T, scopes ...scope) {
+	t.Helper()
+	chosen := scope(os.Getenv("GORUNNER_CONFORMANCE"))
+	switch chosen {
+	case "":
+		chosen = smoke
+	case none, smoke, goSDK, python, all:
+	default:
+		t.Fatalf("GORUNNER_CONFORMANCE=%q is none of none, smoke, go, python, all", chosen)
+	}
+	for _, s := range append(scopes, all) {
+		if s == chosen {
+			return
+		}
+	}
+	t.Skipf("not part of GORUNNER_CONFORMANCE=%s", chosen)
+}
+
+var paths = sync.OnceValues(func() (Paths, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return Paths{}, err
+	}
+	p, err := FindPaths(dir)
+	if err != nil {
+		return Paths{}, err
+	}
+	return p, p.NoteSources()
+})
+
+func mustPaths(t *testing.T) Paths {
+	t.Helper()
+	p, err := paths()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// gorunner returns the binary under test.
+var gorunner = sync.OnceValues(func() (string, error) {
+	if bin := os.Getenv("GORUNNER_BIN"); bin != "" {
+		_, err := os.Stat(bin)
+		return bin, err
+	}
+	return build("gorunner", ".", "./cmd/gorunner")
+})
+
+// programs returns the binary with our pipelines.
+var programs = sync.OnceValues(func() (string, error) {
+	return build("pipelines", ".", "./conformance/pipelines")
+})
+
+// boot returns the boot program of Go workers.
+var boot = sync.OnceValues(func() (string, error) {
+	return build("go-boot", "conformance/gosuite", "github.com/apache/beam/sdks/v2/go/container")
+})
+
+func build(name, dir, pkg string) (string, error) {
+	p, err := paths()
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(p.Cache, name)
+	return bin, p.GoBuild(context.Background(), dir, "build", "-o", bin, pkg)
+}
+
+// buildGoSuite builds a test binary of Beam's.
+func buildGoSuite(t *testing.T, pkg string) string {
+	t.Helper()
+	p := mustPaths(t)
+	bin := filepath.Join(p.Cache, filepath.Base(pkg)+".test")
+	err := p.GoBuild(t.Context(), "conformance/gosuite", "test", "-c", "-ldflags=-s -w", "-o", bin, "github.com/apache/beam/sdks/v2/go/test/"+pkg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+func must(t *testing.T, f func() (string, error)) string {
+	t.Helper()
+	s, err := f()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// mustPython returns the Python interpreter. A machine without one may go
+// without the Python suites, CI may not.
+func mustPython(t *testing.T) string {
+	t.Helper()
+	python, err := mustPaths(t).Python()
+	if err != nil && os.Getenv("CI") == "" {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return python
+}
+
+// server is a running job service.
+type server struct {
+	// endpoint is the address of the job service, http that of the debug pages.
+	endpoint, http string
+	// process is nil if the server is not ours.
+	process *subprocess.Process
+	// stopped says that the test has ended the server itself.
+	stopped bool
+}
+
+// startServer starts a server for the test; its log is kept in out.
+func startServer(t *testing.T, args ...string) *server {
+	t.Helper()
+	if addr := os.Getenv("GORUNNER_CONFORMANCE_ENDPOINT"); addr != "" {
+		return &server{endpoint: addr}
+	}
+	s := &server{}
+	var err1, err2 error
+	s.endpoint, err1 = subprocess.FreeAddr()
+	s.http, err2 = subprocess.FreeAddr()
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	log := outFile(t, "server.log")
+	var err error
+	s.process, err = subprocess.Start(t.Context(), subprocess.Spec{
+		Path: must(t, gorunner),
+		Args: append([]string{"serve", "--listen=" + s.endpoint, "--http=" + s.http}, args...),
+		Dir:  t.TempDir(),
+		Log:  log,
+		Addr: s.endpoint,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		select {
+		case <-s.process.Done():
+			if !s.stopped {
+				t.Errorf("the server died, see %s", log)
+			}
+		default:
+		}
+		if err := s.process.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// get returns a page of the server's debug pages.
+func (s *server) get(ctx context.Context, path string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+path, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("get %s: %s: %s", path, resp.Status, text)
+	}
+	return string(text), err
+}
+
+// outFile returns the name of a file of the test that is kept.
+func outFile(t *testing.T, name string) string {
+	t.Helper()
+	base := strings.NewReplacer("/", ".", " ", "_").Replace(t.Name())
+	return filepath.Join(mustPaths(t).Out, base+"."+name)
+}
+
+// createLog makes a file for the output of what a test runs.
+func createLog(t *testing.T, name string) *os.File {
+	t.Helper()
+	f, err := os.Create(outFile(t, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// check compares the outcomes of a suite with its expected list.
+func check(t *testing.T, suite, mode string, outcomes []Outcome) {
+	t.Helper()
+	p := mustPaths(t)
+	name := suite + "." + mode
+	if err := WriteTSV(filepath.Join(p.Out, name+".tsv"), suite, mode, outcomes); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(p.Root, "conformance", "expected", name+".txt")
+	expected, err := LoadExpected(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%s: %s", name, Summary(outcomes))
+	diff := expected.Diff(outcomes)
+	if len(diff) == 0 {
+		return
+	}
+	if *rewrite {
+		expected.Update(outcomes)
+		if err := os.WriteFile(file, expected.Format(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s rewritten:\n  %s", file, strings.Join(diff, "\n  "))
+		return
+	}
+	t.Errorf("%d outcomes differ from expected/%s.txt (run with GORUNNER_REWRITE=1 to write the list anew):\n  %s",
+		len(diff), name, strings.Join(diff, "\n  "))
+}
+
+// goIdle is how long a Go test of Beam's may go without a sign of life.
+const goIdle = 60 * time.Second
