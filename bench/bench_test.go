@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestGenerateIsDeterministic(t *testing.T) {
+	const size = 100_000
+	var a, b bytes.Buffer
+	words, err := generate(&a, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := generate(&b, size); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(a.Bytes(), b.Bytes()) {
+		t.Error("two texts of the same size differ")
+	}
+	if a.Len() < size || a.Len() > size+50 {
+		t.Errorf("text has %d bytes, want about %d", a.Len(), size)
+	}
+	fields := strings.Fields(a.String())
+	if len(fields) != words {
+		t.Errorf("text has %d words, said to be %d", len(fields), words)
+	}
+	distinct := map[string]bool{}
+	for _, f := range fields {
+		distinct[f] = true
+	}
+	if len(distinct) < 1000 || len(distinct) > words/2 {
+		t.Errorf("%d distinct words among %d are not like a language", len(distinct), words)
+	}
+}
+
+func TestWriteTextReportsWordsAgain(t *testing.T) {
+	dir := t.TempDir()
+	file, words, err := writeText(dir, 5000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, same, err := writeText(dir, 5000)
+	if err != nil || again != file || same != words {
+		t.Errorf("got %s, %d, %v, want %s, %d", again, same, err, file, words)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "text-6000.txt.words"), []byte("many"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := writeText(dir, 6000); err == nil {
+		t.Error("no error for a number of words that is none")
+	}
+}
+
+// TestSpellIsInjective: two words that are spelled alike would be counted as one.
+func TestSpellIsInjective(t *testing.T) {
+	seen := map[string]uint64{}
+	for n := range uint64(vocabulary) {
+		word := string(spell(n))
+		if other, ok := seen[word]; ok {
+			t.Fatalf("%d and %d are both spelled %q", other, n, word)
+		}
+		seen[word] = n
+	}
+}
+
+func TestMedianOf(t *testing.T) {
+	for _, test := range []struct {
+		values []float64
+		want   float64
+	}{{[]float64{3}, 3}, {[]float64{9, 1, 2}, 2}, {[]float64{4, 1, 2, 30}, 3}} {
+		if got := medianOf(test.values); got != test.want {
+			t.Errorf("median of %v is %v, want %v", test.values, got, test.want)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	m := &match{
+		settings: settings{peers: true},
+		workload: workload{name: "w", records: 1000, unit: "records"},
+		runs: map[string][]run{
+			"Prism": {{seconds: 4, runnerPeak: 3 << 20}, {seconds: 9}, {seconds: 8}},
+			ours:    {{seconds: 2, runner: time.Second}, {seconds: 3}, {seconds: 1}},
+			"Prism, GOMAXPROCS=8": {
+				{err: errors.New("out\nof | memory")},
+			},
+		},
+	}
+	got := m.table()
+	for _, want := range []string{
+		"| Prism | 8.00 (4.00-9.00) | 125.0 records", "| 3.00x |", // ratios 2, 3, 8
+		"| Prism, GOMAXPROCS=8 | failed: out of / memory |",
+		"| gorunner | 2.00 (1.00-3.00) | 500.0 records",
+	} {
+		want, _, _ = strings.Cut(want, " records")
+		if !strings.Contains(got, want) {
+			t.Errorf("table lacks %q:\n%s", want, got)
+		}
+	}
+}
+
+// TestWorkloadsScale checks that a tiny scale leaves something to do.
+func TestWorkloadsScale(t *testing.T) {
+	for _, w := range workloads(1e-9) {
+		if w.records < 1 {
+			t.Errorf("%s has %d records", w.name, w.records)
+		}
+	}
+}
