@@ -321,7 +321,7 @@ func TestFinalize(t *testing.T) {
 				}}, errSim
 			}
 			return harness.Result{Finalize: func(ctx context.Context) error {
-				time.Sleep(time.Minute)
+				time.Sleep(30 * time.Second)
 				if ctx.Err() == nil {
 					finalized.Add(1)
 				}
@@ -343,6 +343,23 @@ func TestFinalize(t *testing.T) {
 		}
 		if got, want := finalized.Load(), asked.Load()-1; got != want {
 			t.Errorf("%d bundles were finalized, want %d", got, want)
+		}
+	})
+}
+
+// TestFinalizeHasALimit shows that a harness that never finalizes does not keep
+// its job from its end.
+func TestFinalizeHasALimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &fakeHost{plan: chainPlan(1)}
+		h.after = onWork(1000, func(*harness.Bundle) (harness.Result, error) {
+			return harness.Result{Finalize: func(ctx context.Context) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}}, nil
+		})
+		if _, _, err := runWork(t, h, Options{SplitInterval: time.Hour, FinalizeTimeout: time.Second}); err != nil {
+			t.Error(err)
 		}
 	})
 }
