@@ -79,7 +79,7 @@ func CutTimer(b []byte, key, window *Coder) (Timer, error) {
 
 // timeWithin reads 8 bytes as a time within the limits.
 func timeWithin(b []byte) element.EventTime {
-	return min(max(element.EventTime(binary.BigEndian.Uint64(b)^(1<<63)), element.MinTime), element.MaxTime)
+	return within(element.EventTime(binary.BigEndian.Uint64(b) ^ (1 << 63)))
 }
 
 // PutTimer appends the encoding of a timer.

@@ -59,13 +59,17 @@ func CutHeader(b []byte, window *Coder) (element.Header, int, error) {
 	if err != nil {
 		return element.Header{}, 0, err
 	}
-	at := element.EventTime(binary.BigEndian.Uint64(b) ^ (1 << 63))
 	return element.Header{
-		Timestamp:  min(max(at, element.MinTime), element.MaxTime),
+		Timestamp:  timeWithin(b),
 		Windows:    b[12:end],
 		NumWindows: int(count),
 		Pane:       b[end : end+n],
 	}, end + n, nil
+}
+
+// within bounds a time from outside by the limits of event time.
+func within(t element.EventTime) element.EventTime {
+	return min(max(t, element.MinTime), element.MaxTime)
 }
 
 // measureWindows returns where count windows end that begin at b[at].
@@ -137,7 +141,7 @@ func (c *Coder) WindowEnd(b []byte) (element.EventTime, error) {
 		return min(max(end, element.MinTime+1)-1, element.MaxTime), err
 	case CustomWindow:
 		end, err := Time(b)
-		return min(max(end, element.MinTime), element.MaxTime), err
+		return within(end), err
 	case Bytes, LengthPrefix, VarInt, Bool, Double, KV, Iterable, StateBackedIterable, Nullable, ShardedKey:
 	}
 	return 0, fmt.Errorf("coder: %v is not a window coder whose end is known", c)

@@ -190,11 +190,10 @@ func (s *scheduler) take(st *stageState) *work {
 		st.retries = st.retries[1:]
 		return w
 	}
-	if w := s.fire(st); w != nil {
-		s.tracker.Hold(st.ID, watermark.Running, element.MaxTime)
-		return w
+	w := s.fire(st)
+	if w == nil {
+		w = &work{lease: st.queue.Lease(s.limit(st))}
 	}
-	w := &work{lease: st.queue.Lease(s.limit(st))}
 	// Besides its elements the work itself holds the stage back from its end,
 	// for splits may leave it without an element.
 	s.tracker.Hold(st.ID, watermark.Running, element.MaxTime)
