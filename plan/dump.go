@@ -15,6 +15,10 @@ func (p *Plan) Text() string {
 	for _, s := range p.Stages {
 		s.text(&b)
 	}
+	for _, s := range p.Functions {
+		s.text(&b)
+	}
+	p.testText(&b)
 	b.WriteString("\n")
 	for _, e := range p.Edges {
 		bounded := ""
@@ -24,6 +28,22 @@ func (p *Plan) Text() string {
 		fmt.Fprintf(&b, "e%d %s: %v in %v%s\n", e.ID, e.Name, e.Value, e.Windowing, bounded)
 	}
 	return b.String()
+}
+
+func (p *Plan) testText(b *strings.Builder) {
+	for i, test := range p.Tests {
+		fmt.Fprintf(b, "\ntest %d\n", i)
+		for _, e := range test.Events {
+			switch e := e.(type) {
+			case TestElements:
+				fmt.Fprintf(b, "  s%d emits %d elements of %d bytes\n", e.Source, e.Block.Count, len(e.Block.Data))
+			case TestWatermark:
+				fmt.Fprintf(b, "  s%d watermark %v\n", e.Source, e.To)
+			case TestProcessingTime:
+				fmt.Fprintf(b, "  processing time +%v\n", e.By)
+			}
+		}
+	}
 }
 
 func (s *Stage) text(b *strings.Builder) {
@@ -36,7 +56,11 @@ func (s *Stage) text(b *strings.Builder) {
 		fmt.Fprintf(b, "  read e%d%s%s\n", s.Input.Edge, keyed, via(s.Input.Port))
 	}
 	for _, side := range s.SideInputs {
-		fmt.Fprintf(b, "  view e%d as %s, %s of %s\n", side.Edge, side.Access, side.Tag, side.Transform)
+		by := ""
+		if side.View != 0 {
+			by = fmt.Sprintf(" by s%d", side.View)
+		}
+		fmt.Fprintf(b, "  view e%d%s as %s, %s of %s\n", side.Edge, by, side.Access, side.Tag, side.Transform)
 	}
 	if x, ok := s.Kind.(*Executable); ok {
 		for _, t := range x.Transforms {
@@ -109,21 +133,48 @@ func quote(s string) string {
 // String names the kind.
 func (*Impulse) String() string { return "impulse" }
 
+// String names the kind.
+func (*TestSource) String() string { return "test source" }
+
 // String names the kind and what it groups.
 func (k *GroupByKey) String() string {
-	paged := ""
+	s := fmt.Sprintf("group %v by %v", k.Value, k.Key)
 	if k.PagedValues {
-		paged = " paged"
+		s += " paged"
 	}
-	return fmt.Sprintf("group %v by %v%s", k.Value, k.Key, paged)
+	if k.Streaming {
+		s += " streaming"
+	}
+	return s + merged(k.Merge)
+}
+
+// String names the kind.
+func (k *View) String() string { return "view" + merged(k.Merge) }
+
+// String names the kind.
+func (k *TimeSort) String() string { return "sort by time" }
+
+func merged(by StageID) string {
+	if by == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" merged by s%d", by)
 }
 
 // String names the kind and where it runs.
 func (k *Executable) String() string {
-	if k.Splittable {
-		return "execute splittable in " + string(k.Environment)
+	s := "execute "
+	if k.Unbounded {
+		s += "unbounded "
 	}
-	return "execute in " + string(k.Environment)
+	if k.Splittable {
+		s += "splittable "
+	}
+	s += "in " + string(k.Environment)
+	if k.Truncate != 0 {
+		s += fmt.Sprintf(" truncated by s%d", k.Truncate)
+	}
+	return s
 }
 
 // String prints the windowing; what is the default is left out.
@@ -137,6 +188,15 @@ func (w *Windowing) String() string {
 	}
 	if w.OutputTime != EndOfWindow {
 		s += ", " + w.OutputTime.String()
+	}
+	if _, def := w.Trigger.(DefaultTrigger); !def && w.Trigger != nil {
+		s += ", " + w.Trigger.String()
+	}
+	if w.Closing != EmitIfNonEmpty {
+		s += ", closing pane always"
+	}
+	if w.OnTime != FireIfNonEmpty {
+		s += ", on-time pane always"
 	}
 	return s
 }
@@ -179,7 +239,9 @@ func (a Access) String() string { return name(int(a), "iterable", "multimap") }
 func (p StateProtocol) String() string { return name(int(p), "bag", "multimap", "ordered_list") }
 
 // String names the time domain.
-func (d TimeDomain) String() string { return name(int(d), "event_time", "processing_time") }
+func (d TimeDomain) String() string {
+	return name(int(d), "event_time", "processing_time", "synchronized_processing_time")
+}
 
 // String names the accumulation mode.
 func (a Accumulation) String() string { return name(int(a), "discarding", "accumulating") }

@@ -12,11 +12,7 @@
 // from any goroutine.
 package plan
 
-import (
-	"time"
-
-	"github.com/gorunner/gorunner/coder"
-)
+import "github.com/gorunner/gorunner/coder"
 
 // StageID is the index of a stage in Plan.Stages.
 type StageID int
@@ -41,6 +37,22 @@ type Plan struct {
 	Environments []EnvironmentID
 	// KeyGroups is the number of partitions of every keyed input, at least 1.
 	KeyGroups int
+	// Functions are stages outside the graph, which the runner's own operators
+	// and its scheduler call: their ids go on from those of Stages. A function's
+	// edges only say how its input and output are laid out; nothing queues there.
+	Functions []*Stage
+	// Tests are the scripts of the pipeline's test streams, if it has any. Such
+	// a job has a processing time of its own: it begins with the job and moves
+	// only by the scripts.
+	Tests []Test
+}
+
+// Stage returns the stage or function with the id.
+func (p *Plan) Stage(id StageID) *Stage {
+	if int(id) < len(p.Stages) {
+		return p.Stages[id]
+	}
+	return p.Functions[int(id)-len(p.Stages)]
 }
 
 // Edge is a PCollection between stages.
@@ -56,6 +68,10 @@ type Edge struct {
 	Windowing *Windowing
 	// Bounded says whether the PCollection is bounded.
 	Bounded bool
+	// Key is the coder of the key that keyed consumers go by, which stands at
+	// the start of the value. It is nil where the first component of the KV is
+	// meant; restrictions of keyed elements have the key further inside.
+	Key *coder.Coder
 }
 
 // Stage is the unit of scheduling and fusion.
@@ -95,7 +111,10 @@ type Output struct {
 
 // SideInput is one view that one transform of a stage reads.
 type SideInput struct {
-	Edge      EdgeID
+	Edge EdgeID
+	// View is the stage that materialises the edge pane by pane. It is 0, which
+	// is no view's id, where the edge is complete before it is read.
+	View      StageID
 	Transform TransformID
 	// Tag is the transform's local name of the side input.
 	Tag    string
@@ -115,7 +134,8 @@ const (
 )
 
 // Kind is what a stage does. The set is closed:
-// [*Impulse], [*GroupByKey], [*Executable].
+// [*Impulse], [*TestSource], [*GroupByKey], [*View], [*TimeSort],
+// [*Executable].
 //
 //sumtype:decl
 type Kind interface {
@@ -127,15 +147,38 @@ type Kind interface {
 // Impulse emits one empty byte string in the global window.
 type Impulse struct{}
 
+// TestSource emits what the script of a test stream tells it to.
+type TestSource struct{}
+
 // GroupByKey collects the values of each key and window.
 type GroupByKey struct {
 	// Windowing of the input; the output has the same windows.
 	Windowing *Windowing
+	// Streaming says that panes are fired, by the trigger, while input comes;
+	// otherwise every window is fired once, when the input is complete.
+	Streaming bool
+	// Merge is the function that merges windows, if only the SDK can; else 0.
+	Merge StageID
 	// Key and Value are the components of the input's KV.
 	Key, Value *coder.Coder
 	// PagedValues says that the consumers understand an iterable whose values
 	// are read through the State API.
 	PagedValues bool
+}
+
+// View materialises a side input pane by pane: what a firing of a window emits
+// replaces what the firing before it had emitted. It writes no edge.
+type View struct {
+	Windowing *Windowing
+	// Merge is as in GroupByKey.
+	Merge StageID
+}
+
+// TimeSort passes the elements of each key on in order of time, as far as the
+// watermark has come.
+type TimeSort struct {
+	// Windowing of the input: what is later than it allows is dropped.
+	Windowing *Windowing
 }
 
 // Executable is user code: fused transforms that an SDK harness executes.
@@ -146,6 +189,12 @@ type Executable struct {
 	// Splittable says that the elements are restrictions of a splittable DoFn:
 	// few and expensive, to be spread one by one.
 	Splittable bool
+	// Unbounded says that a restriction may never end: the runner checkpoints
+	// its bundles, for what they yield to be seen.
+	Unbounded bool
+	// Truncate is the function that truncates restrictions when the job is
+	// drained, 0 if there is none.
+	Truncate StageID
 	// TimeSorted says that the elements of each key come in order of time; the
 	// input is keyed then.
 	TimeSorted bool
@@ -208,73 +257,14 @@ type TimeDomain int
 const (
 	EventTimeDomain TimeDomain = iota
 	ProcessingTimeDomain
+	// SynchronizedDomain is processing time as far as all stages upstream have
+	// come in it. Only the runner's own operators have such timers.
+	SynchronizedDomain
 )
 
 func (*Impulse) kind()    {}
+func (*TestSource) kind() {}
+func (*View) kind()       {}
+func (*TimeSort) kind()   {}
 func (*GroupByKey) kind() {}
 func (*Executable) kind() {}
-
-// Windowing is a windowing strategy.
-type Windowing struct {
-	Fn WindowFn
-	// Window is the wire coder of the windows.
-	Window *coder.Coder
-	// AllowedLateness is how long a window takes data after its end.
-	AllowedLateness time.Duration
-	Accumulation    Accumulation
-	OutputTime      OutputTime
-}
-
-// WindowFn assigns and merges windows. The set is closed:
-// [GlobalWindows], [FixedWindows], [SlidingWindows], [Sessions], [CustomWindows].
-//
-//sumtype:decl
-type WindowFn interface {
-	windowFn()
-	String() string
-}
-
-// GlobalWindows puts everything into one window.
-type GlobalWindows struct{}
-
-// FixedWindows are consecutive windows of one size.
-type FixedWindows struct{ Size, Offset time.Duration }
-
-// SlidingWindows start every Period and last Size.
-type SlidingWindows struct{ Size, Period, Offset time.Duration }
-
-// Sessions merge while the gap between elements is shorter than Gap.
-type Sessions struct{ Gap time.Duration }
-
-// CustomWindows is a WindowFn that only the SDK understands. Its windows are
-// opaque bytes here.
-type CustomWindows struct {
-	URN string
-	// Merging says that the SDK must merge windows before they fire.
-	Merging bool
-}
-
-func (GlobalWindows) windowFn()  {}
-func (FixedWindows) windowFn()   {}
-func (SlidingWindows) windowFn() {}
-func (Sessions) windowFn()       {}
-func (CustomWindows) windowFn()  {}
-
-// Accumulation says what a later pane of a window holds.
-type Accumulation int
-
-// The accumulation modes that are executed; retracting is refused.
-const (
-	Discarding Accumulation = iota
-	Accumulating
-)
-
-// OutputTime is the timestamp of a grouped element.
-type OutputTime int
-
-// The timestamp combiners of the Beam model.
-const (
-	EndOfWindow OutputTime = iota
-	Latest
-	Earliest
-)

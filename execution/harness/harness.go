@@ -40,6 +40,24 @@ type Bundle struct {
 	// State answers the requests of the SDK for user state, side inputs and
 	// paged values.
 	State State
+	// Time is what the clocks showed when the bundle was made.
+	Time Time
+	// StateCache lets the harness keep user state from bundle to bundle: what it
+	// has read or written in bundles with an equal token is what the state is.
+	// Empty forbids it.
+	StateCache []byte
+	// ViewCaches are the same for the stage's side inputs, in their order.
+	ViewCaches [][]byte
+}
+
+// Time is what the clocks of a stage show.
+type Time struct {
+	// Watermark is the stage's input watermark: elements before it are late.
+	Watermark element.EventTime
+	// Processing is the processing time, in milliseconds since the Unix epoch.
+	Processing element.EventTime
+	// Synchronized is how far all stages upstream have come in processing time.
+	Synchronized element.EventTime
 }
 
 // Timers are encoded timers of one family, back to back.
