@@ -69,6 +69,9 @@ type Block struct {
 	Count int
 	// MinTime is the smallest timestamp among the elements.
 	MinTime EventTime
+	// Window is the encoded window of all elements, where the edge is partitioned
+	// by window. The global window has no bytes.
+	Window []byte
 	// Pages are the values that elements of the block refer to by token
 	// because they were too large to stand in it. They live as long as the
 	// block does.

@@ -158,8 +158,8 @@ func (l *Layout) cutAt(blocks []element.Block, n int64) (first, last []element.B
 		}
 		// Both parts keep the block's minimum: a bound that is too low only
 		// holds the watermark a little longer.
-		head := element.Block{Data: b.Data[:at], Count: int(n), MinTime: b.MinTime, Pages: b.Pages}
-		tail := element.Block{Data: b.Data[at:], Count: b.Count - int(n), MinTime: b.MinTime, Pages: b.Pages}
+		head := element.Block{Data: b.Data[:at], Count: int(n), MinTime: b.MinTime, Window: b.Window, Pages: b.Pages}
+		tail := element.Block{Data: b.Data[at:], Count: b.Count - int(n), MinTime: b.MinTime, Window: b.Window, Pages: b.Pages}
 		return append(first, head), append(append(last, tail), blocks[i+1:]...), nil
 	}
 	if n > 0 {

@@ -18,6 +18,8 @@ import (
 var (
 	plainSizes = sizes{min: 16 << 10, max: 1 << 20}
 	groupSizes = sizes{min: 4 << 10, max: 256 << 10}
+	// A bundle may write to very many windows.
+	windowSizes = sizes{min: 512, max: 256 << 10}
 )
 
 // Partitions says which forms of an output its consumers need.
@@ -30,6 +32,9 @@ type Partitions struct {
 	// Groups is the number of key groups for keyed consumers, 0 if there are
 	// none.
 	Groups int
+	// Windows partitions either form by window besides: a block holds elements
+	// of one window only, and an element of several is written once for each.
+	Windows bool
 }
 
 // Output is what one bundle wrote to one edge. Its blocks are immutable.
@@ -46,9 +51,13 @@ type Output struct {
 type Writer struct {
 	layout *Layout
 	want   Partitions
+	// each says that elements are placed one by one.
+	each   bool
 	out    Output
 	plain  buffer
 	groups []buffer
+	// windows stands in for plain and groups where windows are told apart.
+	windows windowBuffers
 	// partial is the beginning of an element. It is not cut again before it
 	// has grown to partialNext bytes, so that an element in many pieces is
 	// measured in time proportional to its size.
@@ -61,12 +70,13 @@ type buffer struct {
 	data    []byte
 	count   int
 	minTime element.EventTime
+	window  []byte // of all its elements, where the edge is partitioned by it
 }
 
 // NewWriter makes a writer for the edge of the layout.
 func NewWriter(layout *Layout, want Partitions) *Writer {
 	invariants.Assert(want.Groups == 0 || layout.Value.Kind() == coder.KV, "values of coder %v have no keys", layout.Value)
-	return &Writer{layout: layout, want: want}
+	return &Writer{layout: layout, want: want, each: want.Groups > 0 || want.Single || want.Windows}
 }
 
 // Write takes the next bytes of the output and copies what it keeps. The
@@ -145,18 +155,16 @@ func (w *Writer) take(data []byte) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("element %d: %w", w.out.Count+int64(count), err)
 		}
-		if w.want.Groups > 0 {
-			w.scatter(e.Key(), e.Header.Timestamp, data[at:at+e.Size])
-		}
-		if w.want.Single {
-			w.plain.append(data[at:at+e.Size], 1, e.Header.Timestamp, e.Size)
-			w.seal()
+		if w.each {
+			if err := w.place(&e, data[at:at+e.Size]); err != nil {
+				return 0, fmt.Errorf("element %d: %w", w.out.Count+int64(count), err)
+			}
 		}
 		minTime = min(minTime, e.Header.Timestamp)
 		count++
 		at += e.Size
 	}
-	if w.want.Plain && !w.want.Single && count > 0 {
+	if w.want.Plain && !w.want.Single && !w.want.Windows && count > 0 {
 		w.plain.add(&w.out.Plain, plainSizes, data[:at], count, minTime)
 	}
 	w.out.Count += int64(count)
@@ -164,14 +172,31 @@ func (w *Writer) take(data []byte) (int, error) {
 	return at, nil
 }
 
-// scatter appends an element to the block of its key group.
-func (w *Writer) scatter(key []byte, at element.EventTime, whole []byte) {
-	if w.groups == nil {
-		w.groups = make([]buffer, w.want.Groups)
+// place puts one element where it belongs.
+func (w *Writer) place(e *Element, whole []byte) error {
+	if w.want.Windows {
+		return w.placeByWindow(e, whole)
+	}
+	if w.want.Groups > 0 {
+		g := w.group(e.Key())
+		if w.groups == nil {
+			w.groups = make([]buffer, w.want.Groups)
+		}
+		w.groups[g].add(&w.out.Keyed[g], groupSizes, whole, 1, e.Header.Timestamp)
+	}
+	if w.want.Single {
+		w.plain.append(whole, 1, e.Header.Timestamp, len(whole))
+		w.seal()
+	}
+	return nil
+}
+
+// group is the key group of an encoded key.
+func (w *Writer) group(key []byte) element.KeyGroup {
+	if w.out.Keyed == nil {
 		w.out.Keyed = make([][]element.Block, w.want.Groups)
 	}
-	g := KeyGroup(key, w.want.Groups)
-	w.groups[g].add(&w.out.Keyed[g], groupSizes, whole, 1, at)
+	return KeyGroup(key, w.want.Groups)
 }
 
 // sizes bound the blocks of one kind.
@@ -204,8 +229,8 @@ func (b *buffer) append(data []byte, count int, minTime element.EventTime, room 
 
 // take returns the buffer as a block and empties it.
 func (b *buffer) take() element.Block {
-	block := element.Block{Data: b.data, Count: b.count, MinTime: b.minTime}
-	*b = buffer{}
+	block := element.Block{Data: b.data, Count: b.count, MinTime: b.minTime, Window: b.window}
+	*b = buffer{window: b.window}
 	return block
 }
 
@@ -220,7 +245,7 @@ func (w *Writer) WriteBlock(b element.Block) error {
 	if err := w.whole(); err != nil {
 		return err
 	}
-	if w.want.Groups == 0 && !w.want.Single {
+	if w.want.Groups == 0 && !w.want.Single && !w.want.Windows {
 		w.seal()
 		w.out.Plain = append(w.out.Plain, b)
 		w.out.Count += int64(b.Count)
@@ -282,6 +307,7 @@ func (w *Writer) sealAll() {
 			w.out.Keyed[g] = append(w.out.Keyed[g], w.groups[g].take())
 		}
 	}
+	w.sealWindows()
 }
 
 // Written returns the elements and bytes taken so far, without those of which

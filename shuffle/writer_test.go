@@ -312,6 +312,7 @@ func TestWriteBlock(t *testing.T) {
 	}
 	for _, want := range []shuffle.Partitions{
 		{Plain: true}, {Plain: true, Single: true}, {Groups: 3}, {Plain: true, Groups: 3},
+		{Plain: true, Windows: true}, {Plain: true, Groups: 3, Windows: true},
 	} {
 		t.Run(fmt.Sprintf("%+v", want), func(t *testing.T) {
 			w := shuffle.NewWriter(l, want)
@@ -389,10 +390,10 @@ func FuzzWriter(f *testing.F) {
 	f.Add(slicesConcat(pair(0, 1, "a", "1"), pair(1, 2, "b", "2")), uint16(40), byte(0))
 	f.Add(list("key", 5), uint16(3), byte(3))
 	f.Add([]byte("\x80\x00\x00\x00\x00\x00\x03\xe8\x7f\xff\xff\xff\x0f"), uint16(9), byte(4))
-	wants := []shuffle.Partitions{{Plain: true}, {Single: true}, {Groups: 4}}
+	wants := []shuffle.Partitions{{Plain: true}, {Single: true}, {Groups: 4}, {Plain: true, Groups: 4, Windows: true}}
 	layouts := []*shuffle.Layout{pairs(), lists()}
 	f.Fuzz(func(t *testing.T, data []byte, cut uint16, how byte) {
-		l, want := layouts[int(how)%2], wants[int(how)/2%3]
+		l, want := layouts[int(how)%2], wants[int(how)/2%4]
 		write := func(pieces ...[]byte) (shuffle.Output, error) {
 			w := shuffle.NewWriter(l, want)
 			for _, p := range pieces {

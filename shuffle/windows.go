@@ -1,0 +1,97 @@
+package shuffle
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/gorunner/gorunner/coder"
+	"github.com/gorunner/gorunner/element"
+)
+
+// windowBuffers are the blocks that are being filled of an output that is
+// partitioned by window, in the order in which the windows came.
+type windowBuffers struct {
+	index   map[windowPart]int
+	buffers []windowBuffer
+	// scratch is an element that stands for one of its windows.
+	scratch []byte
+}
+
+// windowPart is a partition: a window, and a key group or element.Unkeyed.
+type windowPart struct {
+	window string
+	group  element.KeyGroup
+}
+
+type windowBuffer struct {
+	buffer
+	group element.KeyGroup
+}
+
+// placeByWindow writes an element once for each of its windows.
+func (w *Writer) placeByWindow(e *Element, whole []byte) error {
+	group := element.Unkeyed
+	if w.want.Groups > 0 {
+		group = w.group(e.Key())
+	}
+	if e.Header.NumWindows == 1 {
+		w.placeInWindow(e.Header.Windows, group, whole, e.Header.Timestamp)
+		return nil
+	}
+	h, rest := e.Header, e.Header.Windows
+	h.NumWindows = 1
+	for range e.Header.NumWindows {
+		n, err := w.layout.Window.Measure(rest)
+		if err != nil {
+			return fmt.Errorf("window: %w", err)
+		}
+		h.Windows, rest = rest[:n], rest[n:]
+		one := append(coder.PutHeader(w.windows.scratch[:0], h), e.Value...)
+		w.placeInWindow(h.Windows, group, one, h.Timestamp)
+		w.windows.scratch = one
+	}
+	return nil
+}
+
+// placeInWindow writes an element that has only the given window.
+func (w *Writer) placeInWindow(window []byte, group element.KeyGroup, one []byte, at element.EventTime) {
+	if w.want.Groups > 0 {
+		b := w.windows.of(window, group)
+		b.add(&w.out.Keyed[group], windowSizes, one, 1, at)
+	}
+	switch {
+	case w.want.Single:
+		block := element.Block{Data: bytes.Clone(one), Count: 1, MinTime: at, Window: bytes.Clone(window)}
+		w.out.Plain = append(w.out.Plain, block)
+	case w.want.Plain:
+		b := w.windows.of(window, element.Unkeyed)
+		b.add(&w.out.Plain, windowSizes, one, 1, at)
+	}
+}
+
+// of returns the buffer of a partition.
+func (b *windowBuffers) of(window []byte, group element.KeyGroup) *windowBuffer {
+	if i, ok := b.index[windowPart{string(window), group}]; ok {
+		return &b.buffers[i]
+	}
+	if b.index == nil {
+		b.index = make(map[windowPart]int)
+	}
+	b.index[windowPart{string(window), group}] = len(b.buffers)
+	b.buffers = append(b.buffers, windowBuffer{buffer{window: bytes.Clone(window)}, group})
+	return &b.buffers[len(b.buffers)-1]
+}
+
+// sealWindows ends the blocks that are being filled.
+func (w *Writer) sealWindows() {
+	for i := range w.windows.buffers {
+		b := &w.windows.buffers[i]
+		switch {
+		case b.count == 0:
+		case b.group == element.Unkeyed:
+			w.out.Plain = append(w.out.Plain, b.take())
+		default:
+			w.out.Keyed[b.group] = append(w.out.Keyed[b.group], b.take())
+		}
+	}
+}
