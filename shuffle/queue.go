@@ -68,7 +68,8 @@ func (q *Queue) Bytes() int64 { return q.bytes }
 // Available says whether a lease would get anything.
 func (q *Queue) Available() bool { return len(q.ready) > 0 }
 
-// Push appends a block; g is element.Unkeyed for a queue that is not keyed.
+// Push appends a block; g is of no account where there is but one group, as in
+// a queue that is not keyed.
 func (q *Queue) Push(g element.KeyGroup, b element.Block) {
 	i := q.index(g)
 	q.groups[i].blocks = append(q.groups[i].blocks, b)
@@ -78,7 +79,7 @@ func (q *Queue) Push(g element.KeyGroup, b element.Block) {
 }
 
 func (q *Queue) index(g element.KeyGroup) int {
-	if !q.keyed {
+	if len(q.groups) == 1 {
 		return 0
 	}
 	return int(g)

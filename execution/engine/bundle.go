@@ -47,7 +47,7 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 	d.running[o.id] = x
 	d.mu.Unlock()
 	b := &harness.Bundle{
-		ID: o.id, Stage: stage, Input: o.input, Timers: harnessTimers(o.timers), Output: x.out, State: x.state,
+		ID: o.id, Stage: stage, Input: o.input, Timers: harnessTimers(o.timers), Output: x.out, State: x.state, Time: o.time,
 	}
 	d.task(func() fact { return d.execute(ctx, x, b) })
 }

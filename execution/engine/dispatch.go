@@ -69,7 +69,7 @@ func (s *scheduler) nextDue() time.Duration {
 		}
 	}
 	for _, st := range s.timed {
-		next = earlier(next, s.nextProcessingTimer(st))
+		next = earlier(next, s.nextTimer(st))
 	}
 	return next
 }
@@ -179,7 +179,7 @@ func (s *scheduler) startNext(st *stageState) {
 	st.running++
 	w.used++
 	s.orders = append(s.orders, startBundle{
-		id: b.id, stage: st.ID, worker: w.id, input: work.lease.Blocks, timers: work.timers, attempt: work.attempts,
+		id: b.id, stage: st.ID, worker: w.id, input: work.lease.Blocks, timers: work.timers, time: s.time(st), attempt: work.attempts,
 	})
 }
 

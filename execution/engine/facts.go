@@ -98,11 +98,13 @@ type startWorker struct{ env plan.EnvironmentID }
 
 // startBundle asks to execute a bundle.
 type startBundle struct {
-	id      harness.BundleID
-	stage   plan.StageID
-	worker  harness.WorkerID
-	input   []element.Block
-	timers  []*timer.Timer
+	id     harness.BundleID
+	stage  plan.StageID
+	worker harness.WorkerID
+	input  []element.Block
+	timers []*timer.Timer
+	// time is what the clocks of the stage show.
+	time    harness.Time
 	attempt int
 }
 

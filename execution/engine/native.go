@@ -76,6 +76,10 @@ func (x *nativeExecution) Wait() (harness.Result, error) {
 	switch b.Stage.Kind.(type) {
 	case *plan.Impulse:
 		err = emitToAll(out, impulse())
+	case *plan.TestSource:
+		for i := 0; i < len(b.Input) && err == nil; i++ {
+			err = emitToAll(out, b.Input[i])
+		}
 	case *plan.GroupByKey:
 		err = x.worker.groupers[b.Stage.ID].Run(x.ctx, b.Input, func(block element.Block) error {
 			return emitToAll(out, block)

@@ -32,10 +32,14 @@ type scheduler struct {
 	plan    *plan.Plan
 	config  config
 	tracker *watermark.Tracker
-	stages  []*stageState
-	envs    []*environment
-	workers map[harness.WorkerID]*worker
-	bundles map[harness.BundleID]*bundle
+	// synchronized derives how far timers hold synchronized processing time, by
+	// the processing times at which they fire. It is ahead of the clock when no
+	// timer waits.
+	synchronized *watermark.Tracker
+	stages       []*stageState
+	envs         []*environment
+	workers      map[harness.WorkerID]*worker
+	bundles      map[harness.BundleID]*bundle
 	// consumers lists for each edge the stages whose main input it is.
 	consumers [][]*stageState
 	// timed lists the stages with timers.
@@ -152,7 +156,7 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 	writers := make([][]*stageState, len(p.Edges))
 	upstream := make([][]plan.StageID, len(p.Stages))
 	for i, stage := range p.Stages {
-		st := newStageState(stage, p.KeyGroups)
+		st := newStageState(p, stage)
 		st.env = envs[environmentOf(stage)]
 		st.env.stages = append(st.env.stages, st)
 		if in := stage.Input; in != nil {
@@ -174,27 +178,32 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 			s.timed = append(s.timed, st)
 		}
 	}
-	s.tracker = watermark.New(upstream)
+	s.tracker, s.synchronized = watermark.New(upstream), watermark.NewRelaxed(upstream)
 	return s
 }
 
-func newStageState(stage *plan.Stage, groups int) *stageState {
+func newStageState(p *plan.Plan, stage *plan.Stage) *stageState {
 	st := &stageState{Stage: stage}
+	groups := 0
+	if stage.Input != nil && stage.Input.Keyed {
+		groups = p.KeyGroups
+	}
 	switch k := stage.Kind.(type) {
-	case *plan.Impulse:
+	case *plan.Impulse, *plan.TestSource, *plan.TimeSort:
+	case *plan.View:
+		groups = 1 // which is in one bundle at a time
 	case *plan.GroupByKey:
-		st.hold = watermark.Buffered
+		if !k.Streaming {
+			st.hold = watermark.Buffered
+		}
 	case *plan.Executable:
 		st.splittable = k.Splittable
 		if k.TimeSorted {
 			st.hold = watermark.Buffered // what is complete can be sorted
 		}
 	}
-	if stage.Input == nil || !stage.Input.Keyed {
-		groups = 0
-	}
 	st.queue = shuffle.NewQueue(groups)
-	if keepsTimers(stage) {
+	if len(timerFamilies(p, stage)) > 0 {
 		st.timers = timer.NewSet(groups)
 	}
 	return st
@@ -205,7 +214,7 @@ func environmentOf(stage *plan.Stage) plan.EnvironmentID {
 	switch k := stage.Kind.(type) {
 	case *plan.Executable:
 		return k.Environment
-	case *plan.Impulse, *plan.GroupByKey:
+	case *plan.Impulse, *plan.TestSource, *plan.GroupByKey, *plan.View, *plan.TimeSort:
 	}
 	return native
 }
@@ -268,6 +277,7 @@ func (s *scheduler) step(now time.Duration, f fact) []order {
 func (s *scheduler) finishStep() []order {
 	if !s.ended {
 		s.release()
+		s.synchronized.Advance()
 		for _, id := range s.tracker.Advance() {
 			if st := s.stages[id]; s.tracker.Output(id) == element.MaxTime {
 				s.finish(st)

@@ -22,8 +22,8 @@ import (
 // TestScheduler runs the scripts of testdata/scheduler. A script makes a plan,
 // tells the scheduler facts and shows its orders:
 //
-//	plan [workers=N] [bundle-bytes=N] [attempts=N] [restarts=N] [interval=MS] [epoch=MS]
-//	    NAME impulse | gbk IN | exec ENV IN [keyed] [timers] [splittable] [side=EDGE], each [-> OUT...]
+//	plan [workers=N] [bundle-bytes=N] [attempts=N] [restarts=N] [interval=MS] [epoch=MS] [clocks]
+//	    NAME impulse | gbk IN [streaming] | view IN | sort IN | exec ENV IN [keyed] [timers] [splittable] [side=EDGE], each [-> OUT...]
 //	ready WORKER ENV SLOTS          gone WORKER          refused ENV
 //	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]] [TIMER...]
 //	failed BUNDLE [lost]            refuse BUNDLE
@@ -31,7 +31,7 @@ import (
 //	tick                            status
 //
 // Facts take now=MS; time stands still otherwise. A TIMER is event=KEY@FIRE:HOLD
-// or processing=KEY@FIRE:HOLD, or KEY alone to clear it; KEY/TAG names a tag.
+// or processing=... or synchronized=..., or KEY alone to clear it; KEY/TAG names a tag.
 // A key begins with the digit of its group. Times are milliseconds or max.
 func TestScheduler(t *testing.T) {
 	datadriven.Walk(t, "testdata/scheduler", func(t *testing.T, path string) {
@@ -48,6 +48,8 @@ type script struct {
 	sched *scheduler
 	plan  *plan.Plan
 	now   time.Duration
+	// clocks says to print what the clocks of bundles show.
+	clocks bool
 }
 
 func (s *script) run(t *testing.T, d *datadriven.TestData) string {
@@ -158,6 +160,9 @@ func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID)
 		case "processing":
 			f.timers = append(f.timers, parseTimer(t, plan.ProcessingTimeDomain, a.Vals[0]))
 			continue
+		case "synchronized":
+			f.timers = append(f.timers, parseTimer(t, plan.SynchronizedDomain, a.Vals[0]))
+			continue
 		}
 		if timed {
 			from = times(t, at)
@@ -200,14 +205,15 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	var epoch int
 	d.MaybeScanArgs(t, "epoch", &epoch)
 	c.epoch = element.EventTime(epoch)
-	s.plan = &plan.Plan{KeyGroups: 4}
+	s.plan, s.clocks = &plan.Plan{KeyGroups: 4}, d.HasArg("clocks")
+	kv := coder.Must(coder.KV, coder.Must(coder.Bytes), coder.Must(coder.Bytes))
 	edges := map[string]plan.EdgeID{}
 	edge := func(name string) plan.EdgeID {
 		id, ok := edges[name]
 		if !ok {
 			id = plan.EdgeID(len(s.plan.Edges))
 			edges[name] = id
-			s.plan.Edges = append(s.plan.Edges, &plan.Edge{ID: id, Name: name, Value: coder.Must(coder.Bytes), Windowing: global()})
+			s.plan.Edges = append(s.plan.Edges, &plan.Edge{ID: id, Name: name, Value: kv, Windowing: global()})
 		}
 		return id
 	}
@@ -222,7 +228,13 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 		case "impulse":
 			st.Kind = &plan.Impulse{}
 		case "gbk":
-			st.Kind = &plan.GroupByKey{Windowing: global()}
+			st.Kind = &plan.GroupByKey{Windowing: global(), Streaming: slices.Contains(words, "streaming")}
+			st.Input = &plan.Input{Edge: edge(words[2]), Keyed: true}
+		case "view":
+			st.Kind = &plan.View{Windowing: global()}
+			st.Input = &plan.Input{Edge: edge(words[2])}
+		case "sort":
+			st.Kind = &plan.TimeSort{Windowing: global()}
 			st.Input = &plan.Input{Edge: edge(words[2]), Keyed: true}
 		case "exec":
 			env := plan.EnvironmentID(words[2])
@@ -267,6 +279,9 @@ func (s *script) print(orders []order) string {
 			fmt.Fprintf(&b, "start bundle %d: %s on %s, %d elements, %d bytes", o.id, s.plan.Stages[o.stage].Name, o.worker, elements, bytes)
 			for _, t := range o.timers {
 				fmt.Fprintf(&b, ", %v timer %s", t.Domain, t.Data)
+			}
+			if s.clocks {
+				fmt.Fprintf(&b, ", at %v, %v, %v", o.time.Watermark, o.time.Processing, o.time.Synchronized)
 			}
 			if o.attempt > 0 {
 				fmt.Fprintf(&b, ", attempt %d", o.attempt+1)

@@ -179,6 +179,12 @@ func explode(b []byte) [][]byte {
 	return out
 }
 
+// keepsTimers says whether the stage has timer families.
+func keepsTimers(s *plan.Stage) bool {
+	k, ok := s.Kind.(*plan.Executable)
+	return ok && len(k.Timers) > 0
+}
+
 // expect evaluates the plan without a runner: the multiset of each edge.
 func (s *simPlan) expect() []map[string]int {
 	edges := make([]map[string]int, len(s.plan.Edges))
@@ -188,6 +194,7 @@ func (s *simPlan) expect() []map[string]int {
 	for i, st := range s.plan.Stages {
 		out := map[string]int{}
 		switch st.Kind.(type) {
+		case *plan.TestSource, *plan.View, *plan.TimeSort:
 		case *plan.Impulse:
 			out["\x00"] = 1
 		case *plan.GroupByKey:
@@ -403,6 +410,7 @@ func (s *sim) progress(b *simBundle) error {
 		return s.end(b, bundleFailed{id: b.order.id, err: harness.ErrWorkerLost, lost: true})
 	}
 	switch kind := b.stage.Kind.(type) {
+	case *plan.TestSource, *plan.View, *plan.TimeSort:
 	case *plan.Impulse:
 		if err := emitToAll(b.out, impulse()); err != nil {
 			return err

@@ -22,32 +22,13 @@ const timersPerBundle = 10_000
 // timerChange is a timer that a bundle has set, or cleared if data is nil.
 type timerChange struct{ timer timer.Timer }
 
-// keepsTimers says whether the stage has timer families.
-func keepsTimers(s *plan.Stage) bool {
-	k, ok := s.Kind.(*plan.Executable)
-	return ok && len(k.Timers) > 0
-}
-
-// dueBy is how far the timers of a domain may fire. Event time has passed only
-// what is before the watermark: elements at it may still come, until nothing
-// comes any more.
-func (s *scheduler) dueBy(st *stageState, d plan.TimeDomain) element.EventTime {
-	if d == plan.ProcessingTimeDomain {
-		return s.config.epoch + element.EventTime(s.now/time.Millisecond)
-	}
-	if at := s.tracker.Input(st.ID); at < element.MaxTime {
-		return at - 1
-	}
-	return element.MaxTime
-}
-
 // due returns the domain and key group of timers of the stage that are due and
 // can fire, because the group is free.
 func (s *scheduler) due(st *stageState) (d plan.TimeDomain, g element.KeyGroup, ok bool) {
 	if st.timers == nil || st.timers.Len() == 0 {
 		return 0, 0, false
 	}
-	for d = plan.EventTimeDomain; d <= plan.ProcessingTimeDomain; d++ {
+	for d = plan.EventTimeDomain; d <= plan.SynchronizedDomain; d++ {
 		for g = range st.timers.Due(d, s.dueBy(st, d)) {
 			if !st.queue.Locked(g) {
 				return d, g, true
@@ -66,7 +47,7 @@ func (s *scheduler) due(st *stageState) (d plan.TimeDomain, g element.KeyGroup, 
 // take turns with elements.
 func (s *scheduler) fire(st *stageState) *work {
 	d, g, ok := s.due(st)
-	if !ok || d == plan.ProcessingTimeDomain && st.fired && st.queue.Available() {
+	if !ok || d != plan.EventTimeDomain && st.fired && st.queue.Available() {
 		st.fired = false
 		return nil
 	}
@@ -75,16 +56,6 @@ func (s *scheduler) fire(st *stageState) *work {
 	invariants.Assert(free, "stage %s: key group %d fires and is in another bundle", st.Name, g)
 	limit := timer.Limit{Timers: timersPerBundle, Bytes: s.config.bundleBytes}
 	return &work{lease: lease, timers: st.timers.Take(d, g, s.dueBy(st, d), limit)}
-}
-
-// nextProcessingTimer returns when a key group with processing-time timers is
-// due that is not due yet, 0 if there is none.
-func (s *scheduler) nextProcessingTimer(st *stageState) time.Duration {
-	at, ok := st.timers.NextAfter(plan.ProcessingTimeDomain, s.dueBy(st, plan.ProcessingTimeDomain))
-	if !ok {
-		return 0
-	}
-	return time.Duration(min(at-s.config.epoch, element.EventTime(delayMax/time.Millisecond))) * time.Millisecond
 }
 
 // apply makes the timers of a committed bundle true: what it set and cleared,
@@ -97,15 +68,32 @@ func (s *scheduler) apply(b *bundle, changes []timerChange) {
 		if t.Data == nil {
 			old = st.timers.Remove(t.Name)
 		} else {
-			s.tracker.Hold(st.ID, watermark.Timed, t.Hold)
+			s.hold(st, t)
 			old = st.timers.Put(t)
 		}
 		if old != nil {
-			s.tracker.Release(st.ID, watermark.Timed, old.Hold)
+			s.letGo(st, old)
 		}
 	}
 	for _, t := range b.work.timers {
-		s.tracker.Release(st.ID, watermark.Timed, t.Hold)
+		s.letGo(st, t)
+	}
+}
+
+// hold lets a timer hold the stage back until it has fired: in event time by
+// what it will emit then, in processing time by when.
+func (s *scheduler) hold(st *stageState, t *timer.Timer) {
+	s.tracker.Hold(st.ID, watermark.Timed, t.Hold)
+	if t.Domain != plan.EventTimeDomain {
+		s.synchronized.Hold(st.ID, watermark.Timed, t.Fire)
+	}
+}
+
+// letGo takes back what hold has done.
+func (s *scheduler) letGo(st *stageState, t *timer.Timer) {
+	s.tracker.Release(st.ID, watermark.Timed, t.Hold)
+	if t.Domain != plan.EventTimeDomain {
+		s.synchronized.Release(st.ID, watermark.Timed, t.Fire)
 	}
 }
 
@@ -121,29 +109,6 @@ func harnessTimers(timers []*timer.Timer) []harness.Timers {
 		out = append(out, harness.Timers{Family: t.Family, Data: append([]byte(nil), t.Data...)})
 	}
 	return out
-}
-
-// timerFamily is what is needed to cut the timers of a family.
-type timerFamily struct {
-	spec   plan.TimerSpec
-	window *coder.Coder
-	// lateness is how long after its end a window expires.
-	lateness time.Duration
-	groups   int
-}
-
-// timerFamilies returns the families of a stage.
-func timerFamilies(p *plan.Plan, s *plan.Stage) []timerFamily {
-	k, ok := s.Kind.(*plan.Executable)
-	if !ok {
-		return nil
-	}
-	var families []timerFamily
-	for _, spec := range k.Timers {
-		w := p.Edges[s.Input.Edge].Windowing
-		families = append(families, timerFamily{spec, w.Window, w.AllowedLateness, p.KeyGroups})
-	}
-	return families
 }
 
 // timerCollector holds the timers that a bundle has written.

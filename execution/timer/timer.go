@@ -1,9 +1,9 @@
 // Package timer keeps the timers that the keys of a stage have set.
 //
 // A timer is named by its family, key, tag and window: setting it again
-// replaces it, clearing it leaves nothing behind. Timers wait in two heaps for
-// each key group, one for each time domain, and the groups of a domain in a
-// heap by their earliest timers, so that neither setting one nor asking what is
+// replaces it, clearing it leaves nothing behind. Timers wait in a heap for each
+// time domain and key group, and the groups of a domain in a heap by their
+// earliest timers, so that neither setting one nor asking what is
 // due costs more with more keys and groups.
 //
 // A Set is pure and not safe for concurrent use; the scheduler of a job owns
@@ -43,13 +43,16 @@ type Timer struct {
 	index int    // in its heap
 }
 
+// domains is the number of time domains.
+const domains = int(plan.SynchronizedDomain) + 1
+
 // Set holds the timers of a stage.
 type Set struct {
 	byName map[Name]*Timer
 	// queues are indexed by time domain and key group.
-	queues [2][]queue
+	queues [domains][]queue
 	// heads are the queues with timers, of each time domain.
-	heads [2]heads
+	heads [domains]heads
 	last  uint64
 }
 

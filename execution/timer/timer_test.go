@@ -54,7 +54,7 @@ func (m *model) due(d plan.TimeDomain, g element.KeyGroup, limit element.EventTi
 
 func drawName(t *rapid.T) timer.Name {
 	return timer.Name{
-		Family: rapid.IntRange(0, 1).Draw(t, "family"),
+		Family: rapid.IntRange(0, 2).Draw(t, "family"),
 		Key:    rapid.SampledFrom([]string{"", "a", "b", "cc", "ddd", "eeeee"}).Draw(t, "key"),
 		Tag:    rapid.SampledFrom([]string{"", "t"}).Draw(t, "tag"),
 		Window: rapid.SampledFrom([]string{"", "w"}).Draw(t, "window"),
@@ -69,7 +69,7 @@ func drawTime(t *rapid.T) element.EventTime {
 }
 
 func drawDomain(t *rapid.T) plan.TimeDomain {
-	return rapid.SampledFrom([]plan.TimeDomain{plan.EventTimeDomain, plan.ProcessingTimeDomain}).Draw(t, "domain")
+	return rapid.SampledFrom([]plan.TimeDomain{plan.EventTimeDomain, plan.ProcessingTimeDomain, plan.SynchronizedDomain}).Draw(t, "domain")
 }
 
 func (m *model) put(t *rapid.T) {
@@ -125,7 +125,7 @@ func (m *model) check(t *rapid.T) {
 		t.Fatalf("%d timers, want %d", got, len(m.list))
 	}
 	by := drawTime(t)
-	for d := plan.EventTimeDomain; d <= plan.ProcessingTimeDomain; d++ {
+	for d := plan.EventTimeDomain; d <= plan.SynchronizedDomain; d++ {
 		got := slices.Collect(m.set.Due(d, by))
 		var want []element.KeyGroup
 		earliest, next, waits := element.MaxTime, element.MaxTime, false
