@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorunner/gorunner/execution/harness"
@@ -35,11 +36,17 @@ type driver struct {
 	// tasks counts the goroutines above; finalizers those that tell SDKs of
 	// commits.
 	tasks, finalizers sync.WaitGroup
+	// calls numbers the calls of functions.
+	calls atomic.Int64
 
 	mu      sync.Mutex // guards what follows
 	sched   *scheduler
 	clock   clock
 	workers map[harness.WorkerID]harness.Worker
+	// hosted lists the workers of each environment, and perhaps some that have
+	// gone; arrival is closed when there is one more.
+	hosted  map[plan.EnvironmentID][]harness.Worker
+	arrival chan struct{}
 	running map[harness.BundleID]*execution
 	// attempted and committed merge the metrics of all, and of all committed,
 	// executions. A failed one counts with what it told of itself.
@@ -56,6 +63,8 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		facts:   make(chan fact),
 		quit:    make(chan struct{}),
 		workers: make(map[harness.WorkerID]harness.Worker),
+		hosted:  make(map[plan.EnvironmentID][]harness.Worker),
+		arrival: make(chan struct{}),
 		running: make(map[harness.BundleID]*execution),
 		sched: newScheduler(p, config{
 			workers: o.Workers, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
@@ -221,11 +230,11 @@ func (d *driver) send(f fact) {
 
 // addNative adds the worker of the runner's own stages.
 func (d *driver) addNative() error {
-	w, err := newNativeWorker(d.plan, d.opts)
+	w, err := newNativeWorker(d.plan, d.opts, d.call)
 	if err != nil {
 		return err
 	}
-	d.workers[nativeID] = w
+	d.addWorker(native, w)
 	return nil
 }
 
@@ -235,9 +244,7 @@ func (d *driver) startWorker(ctx context.Context, env plan.EnvironmentID) fact {
 	if err != nil {
 		return workerRefused{env: env, err: err}
 	}
-	d.mu.Lock()
-	d.workers[w.ID()] = w
-	d.mu.Unlock()
+	d.addWorker(env, w)
 	d.send(workerReady{env: env, id: w.ID(), slots: w.Slots()})
 	select {
 	case <-w.Done():

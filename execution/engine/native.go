@@ -2,15 +2,11 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
-	"strconv"
-	"sync/atomic"
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
-	"github.com/gorunner/gorunner/execution/group"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
 )
@@ -18,31 +14,20 @@ import (
 // nativeID names the worker of a job that executes the runner's own stages.
 const nativeID harness.WorkerID = "native"
 
-// nativeWorker executes Impulse and GroupByKey within the process. It is a
+// nativeWorker executes the runner's own stages within the process. It is a
 // worker like any other: its bundles are leased, committed and retried by the
 // same rules.
 type nativeWorker struct {
-	groupers map[plan.StageID]*group.Grouper
-	done     chan struct{}
+	operators map[plan.StageID]operator
+	done      chan struct{}
 }
 
-func newNativeWorker(p *plan.Plan, o Options) (*nativeWorker, error) {
-	w := &nativeWorker{groupers: make(map[plan.StageID]*group.Grouper), done: make(chan struct{})}
-	var tokens atomic.Int64
-	params := group.Params{
-		PagedBytes: o.PagedBytes,
-		Token:      func() string { return strconv.FormatInt(tokens.Add(1), 36) },
+func newNativeWorker(p *plan.Plan, o Options, call caller) (*nativeWorker, error) {
+	operators, err := newOperators(p, o, call)
+	if err != nil {
+		return nil, err
 	}
-	for _, s := range p.Stages {
-		if kind, ok := s.Kind.(*plan.GroupByKey); ok {
-			g, err := group.New(kind, params)
-			if err != nil {
-				return nil, fmt.Errorf("stage %s: %w", s.Name, err)
-			}
-			w.groupers[s.ID] = g
-		}
-	}
-	return w, nil
+	return &nativeWorker{operators: operators, done: make(chan struct{})}, nil
 }
 
 func (w *nativeWorker) ID() harness.WorkerID       { return nativeID }
@@ -63,45 +48,27 @@ type nativeExecution struct {
 	bundle *harness.Bundle
 }
 
-// errNativeStage reports a plan that sends user code to the native worker.
-var errNativeStage = errors.New("not executed by the runner itself")
-
-func (x *nativeExecution) Wait() (harness.Result, error) {
+// Wait executes the bundle. A panic fails it, and is an error that names the
+// stage.
+func (x *nativeExecution) Wait() (result harness.Result, err error) {
 	b := x.bundle
-	out, ok := b.Output.(*collector)
-	if !ok {
-		return harness.Result{}, fmt.Errorf("stage %s: output is %T", b.Stage.Name, b.Output)
-	}
-	var err error
-	switch b.Stage.Kind.(type) {
-	case *plan.Impulse:
-		err = emitToAll(out, impulse())
-	case *plan.TestSource:
-		for i := 0; i < len(b.Input) && err == nil; i++ {
-			err = emitToAll(out, b.Input[i])
+	defer func() {
+		if err = contain(recover(), err); err != nil {
+			err = fmt.Errorf("stage %s: %w", b.Stage.Name, err)
 		}
-	case *plan.GroupByKey:
-		err = x.worker.groupers[b.Stage.ID].Run(x.ctx, b.Input, func(block element.Block) error {
-			return emitToAll(out, block)
-		})
-	case *plan.Executable:
-		err = errNativeStage
-	}
+	}()
+	op, err := newOperation(b)
 	if err != nil {
-		err = fmt.Errorf("stage %s: %w", b.Stage.Name, err)
+		return harness.Result{}, err
 	}
-	return harness.Result{}, err
-}
-
-// emitToAll writes the block to every output: outputs of a native stage are
-// the same PCollection on several edges.
-func emitToAll(out *collector, b element.Block) error {
-	for i := range out.writers {
-		if err := out.writeBlock(i, b); err != nil {
-			return err
-		}
+	run := x.worker.operators[b.Stage.ID]
+	if run == nil {
+		return harness.Result{}, errNativeStage
 	}
-	return nil
+	if err := run(x.ctx, op); err != nil {
+		return harness.Result{}, err
+	}
+	return harness.Result{Metrics: droppedLate(plan.TransformID(b.Stage.Name), op.dropped)}, nil
 }
 
 // Progress of a native bundle is not worth asking for.

@@ -2,9 +2,11 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/group"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 )
@@ -28,7 +30,7 @@ type port struct {
 	edge   *plan.Edge
 }
 
-// newPipes makes the pipes of all stages.
+// newPipes makes the pipes of all stages and functions.
 func newPipes(p *plan.Plan) []*pipe {
 	layouts := make([]*shuffle.Layout, len(p.Edges))
 	wants := make([]shuffle.Partitions, len(p.Edges))
@@ -51,8 +53,16 @@ func newPipes(p *plan.Plan) []*pipe {
 			wants[side.Edge].Plain = true
 		}
 	}
-	pipes := make([]*pipe, len(p.Stages))
-	for i, s := range p.Stages {
+	for _, fn := range p.Functions {
+		for _, out := range fn.Outputs {
+			// What no stage reads is for the caller.
+			if want := &wants[out.Edge]; want.Groups == 0 {
+				want.Plain = true
+			}
+		}
+	}
+	pipes := make([]*pipe, len(p.Stages)+len(p.Functions))
+	for i, s := range slices.Concat(p.Stages, p.Functions) {
 		pipes[i] = &pipe{}
 		if s.Input != nil {
 			pipes[i].input = layouts[s.Input.Edge]
@@ -73,6 +83,8 @@ type collector struct {
 	// counted is what each output has added to the pipe's counts.
 	counted []counted
 	timers  timerCollector
+	// shown are the windows of a view that have got other contents.
+	shown   []group.Contents
 	failure atomic.Pointer[error]
 }
 

@@ -47,11 +47,13 @@ type Params struct {
 	// default and most is 1<<31 - 1, which is what the wire format of an
 	// iterable can count.
 	ValuesMax int
+	// Merge merges windows where only the SDK can; else nil.
+	Merge MergeFunc
 }
 
 var (
 	// errMerging refuses what translation should have refused.
-	errMerging = errors.New("windows that only the SDK can merge")
+	errMerging = errors.New("windows that only the SDK can merge, and no function that does")
 	// errTooMany is the answer to more values than one Run can hold.
 	errTooMany = errors.New("too many values in one bundle")
 )
@@ -78,8 +80,11 @@ func New(kind *plan.GroupByKey, params Params) (*Grouper, error) {
 	case plan.Sessions:
 		g.merge = mergeIntervals
 	case plan.CustomWindows:
-		if fn.Merging {
+		if fn.Merging && params.Merge == nil {
 			return nil, fmt.Errorf("group by key: %s: %w", fn.URN, errMerging)
+		}
+		if fn.Merging {
+			g.merge = mergeCustom(params.Merge)
 		}
 	case plan.GlobalWindows, plan.FixedWindows, plan.SlidingWindows:
 	}
@@ -98,7 +103,7 @@ func (g *Grouper) Run(ctx context.Context, input []element.Block, emit func(elem
 		return err
 	}
 	if g.merge != nil {
-		if err := g.merge(g.kind.Windowing.Window, t); err != nil {
+		if err := g.merge(ctx, g.kind.Windowing.Window, t); err != nil {
 			return err
 		}
 	}

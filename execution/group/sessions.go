@@ -2,6 +2,7 @@ package group
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -11,7 +12,7 @@ import (
 )
 
 // merger joins the entries of a table whose windows merge.
-type merger func(window *coder.Coder, t *table) error
+type merger func(ctx context.Context, window *coder.Coder, t *table) error
 
 // interval is an entry with its window read as [start, end).
 type interval struct {
@@ -20,7 +21,7 @@ type interval struct {
 }
 
 // mergeIntervals joins, for each key, the interval windows that intersect.
-func mergeIntervals(window *coder.Coder, t *table) error {
+func mergeIntervals(_ context.Context, window *coder.Coder, t *table) error {
 	var merged []entry
 	for _, entries := range t.byKey() {
 		intervals := make([]interval, len(entries))

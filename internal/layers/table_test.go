@@ -38,7 +38,7 @@ func table() []layer {
 			{packages: "state/statetest", also: "state"},
 		},
 		5: {
-			{packages: "execution/group"},
+			{packages: "execution/group execution/timesort"},
 			{packages: "execution/checkpoint", pure: true},
 			{packages: "state/pebblestore"},
 		},
@@ -50,7 +50,6 @@ func table() []layer {
 		7: {
 			{packages: "fnapi/environment", protos: true},
 			{packages: "runner/artifact", protos: true},
-			{packages: "runner/jobclient", protos: true},
 			{packages: "blob"},
 		},
 		8: {
