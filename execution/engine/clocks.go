@@ -10,7 +10,7 @@ import (
 
 // processing is the processing time as of this step.
 func (s *scheduler) processing() element.EventTime {
-	return s.config.epoch + element.EventTime(s.now/time.Millisecond)
+	return s.config.epoch + element.EventTime(s.clock/time.Millisecond)
 }
 
 // time is what the clocks of a stage show.
@@ -47,14 +47,46 @@ func (s *scheduler) nextTimer(st *stageState) time.Duration {
 	var next time.Duration
 	for _, d := range []plan.TimeDomain{plan.ProcessingTimeDomain, plan.SynchronizedDomain} {
 		at, ok := st.timers.NextAfter(d, s.dueBy(st, d))
-		if ok && (d == plan.ProcessingTimeDomain || at > s.processing() && at < s.synchronized.Input(st.ID)) {
+		if ok && !s.never(at) && (d == plan.ProcessingTimeDomain || at > s.processing() && at < s.synchronized.Input(st.ID)) {
 			next = earlier(next, s.sinceStart(at))
 		}
 	}
 	return next
 }
 
-// sinceStart converts a processing time, which is after the start of the job.
+// sinceStart converts a processing time that comes after the start of the job.
 func (s *scheduler) sinceStart(at element.EventTime) time.Duration {
-	return time.Duration(min(at-s.config.epoch, element.EventTime(delayMax/time.Millisecond))) * time.Millisecond
+	return time.Duration(at-s.config.epoch) * time.Millisecond
+}
+
+// never says that the clock does not get to a processing time.
+func (s *scheduler) never(at element.EventTime) bool {
+	return at > s.config.epoch+element.EventTime(delayMax/time.Millisecond)
+}
+
+// dropUnreachable drops the timers of stages that have nothing else left to
+// do than to wait for times that never come, and says whether there were any.
+func (s *scheduler) dropUnreachable() bool {
+	dropped := false
+	for _, st := range s.timed {
+		if st.timers.Len() == 0 || s.tracker.Input(st.ID) < element.MaxTime || st.busy() || s.reachable(st) {
+			continue
+		}
+		for _, t := range st.timers.RemoveAll() {
+			s.letGo(st, t)
+		}
+		dropped = true
+	}
+	return dropped
+}
+
+// reachable says whether a timer of the stage, whose input is complete, fires
+// one day.
+func (s *scheduler) reachable(st *stageState) bool {
+	for d := plan.EventTimeDomain; d <= plan.SynchronizedDomain; d++ {
+		if at, ok := st.timers.NextAfter(d, element.MinTime-1); ok && (d == plan.EventTimeDomain || !s.never(at)) {
+			return true
+		}
+	}
+	return false
 }

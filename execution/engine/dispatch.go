@@ -50,7 +50,9 @@ func (s *scheduler) dispatch() {
 			s.startNext(st)
 		}
 	}
-	wake = earlier(wake, s.nextDue())
+	if !s.virtual() {
+		wake = earlier(wake, s.nextDue())
+	}
 	if wake != s.wake && wake != 0 {
 		s.wake = wake
 		s.orders = append(s.orders, wakeAt{wake})

@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/gorunner/gorunner/coder"
+	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/plan"
 )
 
@@ -14,6 +16,27 @@ type timerFamily struct {
 	// lateness is how long after its end a window expires.
 	lateness time.Duration
 	groups   int
+	// user says that the timers are a user's.
+	user bool
+}
+
+// expiry returns the end of a window and when it expires.
+func (f *timerFamily) expiry(window []byte) (end, expiry element.EventTime, err error) {
+	if end, err = f.window.WindowEnd(window); err != nil {
+		return 0, 0, fmt.Errorf("window: %w", err)
+	}
+	late := element.EventTime(f.lateness / time.Millisecond)
+	return end, min(end, element.MaxTime-late) + late, nil
+}
+
+// latest bounds the time of a user's timer: in event time it fires when the
+// window expires, if not before.
+func (f *timerFamily) latest(fire element.EventTime, window []byte) (element.EventTime, error) {
+	if !f.user || f.spec.Domain != plan.EventTimeDomain {
+		return fire, nil
+	}
+	_, expiry, err := f.expiry(window)
+	return min(fire, expiry), err
 }
 
 // timerFamilies returns the families of a stage, none if it keeps no timers.
@@ -21,7 +44,7 @@ type timerFamily struct {
 // domain's number.
 func timerFamilies(p *plan.Plan, s *plan.Stage) []timerFamily {
 	var specs []plan.TimerSpec
-	groups := p.KeyGroups
+	groups, user := p.KeyGroups, false
 	switch k := s.Kind.(type) {
 	case *plan.Impulse, *plan.TestSource:
 	case *plan.GroupByKey:
@@ -33,12 +56,12 @@ func timerFamilies(p *plan.Plan, s *plan.Stage) []timerFamily {
 	case *plan.TimeSort:
 		specs = operatorTimers(keyCoder(p.Edges[s.Input.Edge]))
 	case *plan.Executable:
-		specs = k.Timers
+		specs, user = k.Timers, true
 	}
 	var families []timerFamily
 	for _, spec := range specs {
 		w := p.Edges[s.Input.Edge].Windowing
-		families = append(families, timerFamily{spec, w.Window, w.AllowedLateness, groups})
+		families = append(families, timerFamily{spec, w.Window, w.AllowedLateness, groups, user})
 	}
 	return families
 }

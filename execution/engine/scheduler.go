@@ -45,7 +45,10 @@ type scheduler struct {
 	// timed lists the stages with timers.
 	timed []*stageState
 
-	now        time.Duration // since the start of the job, as of this step
+	now time.Duration // since the start of the job, as of this step
+	// clock is the processing time since then: now, unless scripts move it.
+	clock      time.Duration
+	tests      tests
 	orders     []order
 	lastBundle harness.BundleID
 	unfinished int
@@ -219,6 +222,11 @@ func environmentOf(stage *plan.Stage) plan.EnvironmentID {
 	return native
 }
 
+// busy says whether the stage has work, besides timers.
+func (st *stageState) busy() bool {
+	return st.running > 0 || len(st.retries) > 0 || len(st.delayed) > 0 || st.queue.Count() > 0
+}
+
 // distinct returns the stages without repetitions, in order of id.
 func distinct(stages []*stageState) []*stageState {
 	out := slices.Clone(stages)
@@ -229,12 +237,13 @@ func distinct(stages []*stageState) []*stageState {
 // start gives the first orders of the job.
 func (s *scheduler) start() []order {
 	for _, st := range s.stages {
-		if st.Input == nil {
-			// What a root has yet to emit stands in its queue as one element, so
-			// that roots need no other rule.
+		if _, impulse := st.Kind.(*plan.Impulse); impulse {
+			// What it has yet to emit stands in its queue as one element, so that
+			// it needs no other rule.
 			s.push(st, element.Unkeyed, element.Block{Count: 1, MinTime: element.MinTime})
 		}
 	}
+	s.startTests()
 	for _, env := range s.envs {
 		if env.id == native {
 			continue
@@ -249,6 +258,9 @@ func (s *scheduler) start() []order {
 // step takes a fact and returns what is to be done now.
 func (s *scheduler) step(now time.Duration, f fact) []order {
 	s.now = now
+	if !s.virtual() {
+		s.clock = now
+	}
 	if s.ended {
 		return nil
 	}
@@ -275,8 +287,28 @@ func (s *scheduler) step(now time.Duration, f fact) []order {
 
 // finishStep draws the conclusions of a step: who is finished, what to start.
 func (s *scheduler) finishStep() []order {
-	if !s.ended {
-		s.release()
+	for !s.ended {
+		s.advance()
+		if s.unfinished == 0 {
+			s.orders = append(s.orders, finishJob{})
+			s.ended = true
+			break
+		}
+		s.dispatch()
+		if !s.virtual() || !s.quiet() || !s.playOn() {
+			break
+		}
+	}
+	orders := s.orders
+	s.orders = nil
+	return orders
+}
+
+// advance lets time pass: what was delayed until now is released, and
+// watermarks follow their holds.
+func (s *scheduler) advance() {
+	s.release()
+	for again := true; again; again = s.dropUnreachable() {
 		s.synchronized.Advance()
 		for _, id := range s.tracker.Advance() {
 			if st := s.stages[id]; s.tracker.Output(id) == element.MaxTime {
@@ -284,23 +316,10 @@ func (s *scheduler) finishStep() []order {
 			}
 		}
 	}
-	switch {
-	case s.ended:
-	case s.unfinished == 0:
-		s.orders = append(s.orders, finishJob{})
-		s.ended = true
-	default:
-		s.dispatch()
-	}
-	orders := s.orders
-	s.orders = nil
-	return orders
 }
 
 func (s *scheduler) finish(st *stageState) {
-	invariants.Assert(!st.finished && st.running == 0 && len(st.retries) == 0 && len(st.delayed) == 0 && st.queue.Count() == 0 &&
-		(st.timers == nil || st.timers.Len() == 0),
-		"stage %s is finished and has work", st.Name)
+	invariants.Assert(!st.finished && !st.busy() && (st.timers == nil || st.timers.Len() == 0), "stage %s is finished and has work", st.Name)
 	st.finished = true
 	s.unfinished--
 	s.orders = append(s.orders, stageFinished{st.ID})
@@ -326,7 +345,7 @@ func (s *scheduler) release() {
 	}
 	for _, st := range s.stages {
 		n := 0
-		for n < len(st.delayed) && st.delayed[n].due <= s.now {
+		for n < len(st.delayed) && st.delayed[n].due <= s.clock {
 			st.queue.Push(element.Unkeyed, st.delayed[n].block)
 			n++
 		}
@@ -345,7 +364,7 @@ func (s *scheduler) leave(st *stageState, r residual) {
 		return
 	}
 	s.tracker.Hold(st.ID, st.hold, r.block.MinTime)
-	d := delayedBlock{s.now + min(r.delay, delayMax), r.block}
+	d := delayedBlock{min(s.clock, delayMax) + min(r.delay, delayMax), r.block}
 	i, _ := slices.BinarySearchFunc(st.delayed, d.due+1, func(a delayedBlock, due time.Duration) int {
 		return cmp.Compare(a.due, due)
 	})

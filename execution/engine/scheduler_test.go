@@ -23,7 +23,8 @@ import (
 // tells the scheduler facts and shows its orders:
 //
 //	plan [workers=N] [bundle-bytes=N] [attempts=N] [restarts=N] [interval=MS] [epoch=MS] [clocks]
-//	    NAME impulse | gbk IN [streaming] | view IN | sort IN | exec ENV IN [keyed] [timers] [splittable] [side=EDGE], each [-> OUT...]
+//	    NAME impulse | test | gbk IN [streaming] | view IN | sort IN | exec ENV IN [keyed] [timers] [splittable] [side=EDGE], each [-> OUT...]
+//	    script, then each event: NAME=COUNTxBYTES@TIME | NAME@TIME | clock+MS
 //	ready WORKER ENV SLOTS          gone WORKER          refused ENV
 //	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]] [TIMER...]
 //	failed BUNDLE [lost]            refuse BUNDLE
@@ -220,6 +221,10 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	for line := range strings.Lines(d.Input) {
 		left, right, _ := strings.Cut(strings.TrimSpace(line), "->")
 		words := strings.Fields(left)
+		if words[0] == "script" {
+			s.plan.Tests = append(s.plan.Tests, s.test(t, words[1:]))
+			continue
+		}
 		st := &plan.Stage{ID: plan.StageID(len(s.plan.Stages)), Name: words[0]}
 		for _, out := range strings.Fields(right) {
 			st.Outputs = append(st.Outputs, plan.Output{Edge: edge(out)})
@@ -227,6 +232,8 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 		switch words[1] {
 		case "impulse":
 			st.Kind = &plan.Impulse{}
+		case "test":
+			st.Kind = &plan.TestSource{}
 		case "gbk":
 			st.Kind = &plan.GroupByKey{Windowing: global(), Streaming: slices.Contains(words, "streaming")}
 			st.Input = &plan.Input{Edge: edge(words[2]), Keyed: true}
@@ -260,6 +267,34 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	s.now = 0
 	s.sched = newScheduler(s.plan, c)
 	return s.print(s.sched.start())
+}
+
+// test makes the script of a test stream.
+func (s *script) test(t *testing.T, words []string) plan.Test {
+	t.Helper()
+	var test plan.Test
+	source := func(name string) plan.StageID {
+		i := slices.IndexFunc(s.plan.Stages, func(st *plan.Stage) bool { return st.Name == name })
+		if id := plan.StageID(i); !slices.Contains(test.Sources, id) {
+			test.Sources = append(test.Sources, id)
+		}
+		return plan.StageID(i)
+	}
+	for _, w := range words {
+		what, at, _ := strings.Cut(w, "@")
+		if ms, ok := strings.CutPrefix(w, "clock+"); ok {
+			by := time.Duration(times(t, ms)) * time.Millisecond
+			test.Events = append(test.Events, plan.TestProcessingTime{By: by})
+		} else if name, size, ok := strings.Cut(what, "="); ok {
+			n, _, _ := strings.Cut(size, "x")
+			count, _ := strconv.Atoi(n)
+			block := blocks(count, 1, times(t, at))[0]
+			test.Events = append(test.Events, plan.TestElements{Source: source(name), Block: block})
+		} else {
+			test.Events = append(test.Events, plan.TestWatermark{Source: source(what), To: times(t, at)})
+		}
+	}
+	return test
 }
 
 func (s *script) step(f fact) string { return s.print(s.sched.step(s.now, f)) }

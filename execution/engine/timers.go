@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
@@ -143,11 +142,14 @@ func (c *timerCollector) write(family int, f *timerFamily, data []byte) error {
 
 // add takes a change for each window of the timer.
 func (c *timerCollector) add(family int, f *timerFamily, t coder.Timer) error {
-	windows := t.Windows
+	windows, fire := t.Windows, t.Fire
 	for range t.NumWindows {
 		n, err := f.window.Measure(windows)
 		if err != nil {
 			return fmt.Errorf("window: %w", err)
+		}
+		if t.Fire, err = f.latest(fire, windows[:n]); err != nil {
+			return err
 		}
 		change := timerChange{timer.Timer{
 			Name:   timer.Name{Family: family, Key: string(t.Key), Tag: string(t.Tag), Window: string(windows[:n])},
@@ -210,14 +212,11 @@ func (c *collector) expirations(changes *[]timerChange, input []element.Block) e
 // expiration is the timer that tells a key of the expiration of a window: a
 // millisecond after it, when all timers that may be set in it have fired.
 func (f *timerFamily) expiration(n timer.Name) (timer.Timer, error) {
-	end, err := f.window.WindowEnd([]byte(n.Window))
+	end, expiry, err := f.expiry([]byte(n.Window))
 	if err != nil {
 		return timer.Timer{}, err
 	}
-	fire := element.MaxTime
-	if late := element.EventTime(f.lateness/time.Millisecond) + 1; end < element.MaxTime-late {
-		fire = end + late
-	}
+	fire := min(expiry, element.MaxTime-1) + 1
 	data := coder.PutTimer(nil, coder.Timer{
 		Key: []byte(n.Key), Windows: []byte(n.Window), NumWindows: 1, Fire: fire, Hold: end,
 		Pane: []byte{coder.PaneOnlyFiring},

@@ -11,8 +11,11 @@
 package timer
 
 import (
+	"cmp"
 	"container/heap"
 	"iter"
+	"maps"
+	"slices"
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/plan"
@@ -94,6 +97,16 @@ func (s *Set) Remove(n Name) *Timer {
 	heap.Remove(q, t.index)
 	s.heads[t.Domain].place(q)
 	return t
+}
+
+// RemoveAll clears all timers and returns them, in the order in which they were
+// set.
+func (s *Set) RemoveAll() []*Timer {
+	all := slices.SortedFunc(maps.Values(s.byName), func(a, b *Timer) int { return cmp.Compare(a.order, b.order) })
+	for _, t := range all {
+		s.Remove(t.Name)
+	}
+	return all
 }
 
 // Due yields the groups with a timer of the domain that is due by the limit,
