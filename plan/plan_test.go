@@ -110,6 +110,36 @@ func TestValidate(t *testing.T) {
 		{func(p *plan.Plan) { exec(p, 1).Environment = "" }, "no environment"},
 		{func(p *plan.Plan) { exec(p, 1).States = exec(p, 3).States }, "state, timers or order of time on an input that is not keyed"},
 		{func(p *plan.Plan) { exec(p, 3).States[1].Value = nil }, `state "list": value coder`},
+		{func(p *plan.Plan) { p.Stages[0].Kind = &plan.TestSource{} }, "stage 0: a test source without a script"},
+		{func(p *plan.Plan) { p.Tests = []plan.Test{{Sources: []plan.StageID{1}}} }, "test 0: stage 1 is no test source"},
+		{func(p *plan.Plan) { p.Tests = []plan.Test{{Sources: []plan.StageID{9}}} }, "test 0: stage 9 is no test source"},
+		{func(p *plan.Plan) {
+			p.Stages[0].Kind = &plan.TestSource{}
+			p.Tests = []plan.Test{{Sources: []plan.StageID{0}}, {Sources: []plan.StageID{0}}}
+		}, "test 1: stage 0 is no test source, or that of test 0"},
+		{func(p *plan.Plan) {
+			p.Tests = []plan.Test{{Events: []plan.TestEvent{plan.TestProcessingTime{}, plan.TestWatermark{Source: 1}}}}
+		}, "test 0: event 1: stage 1 is no source of it"},
+		{func(p *plan.Plan) {
+			p.Tests = []plan.Test{{Events: []plan.TestEvent{plan.TestElements{Source: 2}}}}
+		}, "test 0: event 0: stage 2 is no source of it"},
+		{func(p *plan.Plan) {
+			p.Stages[1].Kind, p.Stages[1].Input.Port = &plan.TestSource{}, ""
+		}, "stage 1: a test source with inputs"},
+		{func(p *plan.Plan) { p.Stages[2].Kind = &plan.View{} }, "stage 2: a view with outputs"},
+		{func(p *plan.Plan) { p.Stages[2].Kind = &plan.TimeSort{} }, "stage 2: an incomplete sort by time"},
+		{func(p *plan.Plan) {
+			p.Stages[2].Kind = &plan.TimeSort{Windowing: p.Edges[0].Windowing}
+		}, "stage 2: sorts kv<length_prefix,varint> into edge 2 of kv"},
+		{func(p *plan.Plan) { group(p).Merge = 3 }, "stage 2: no function 3"},
+		{func(p *plan.Plan) { exec(p, 1).Truncate = 5 }, "stage 1: no function 5"},
+		{func(p *plan.Plan) { p.Functions = []*plan.Stage{p.Stages[1]} }, "function at 0 has another id"},
+		{func(p *plan.Plan) {
+			p.Functions = []*plan.Stage{{ID: 4, Kind: &plan.Impulse{}}}
+		}, "function 4 is no user code"},
+		{func(p *plan.Plan) {
+			p.Functions = []*plan.Stage{{ID: 4, Kind: &plan.Executable{Environment: "go"}}}
+		}, "stage 4: no input"},
 		{func(p *plan.Plan) {
 			exec(p, 1).Transforms = append(exec(p, 1).Transforms, exec(p, 1).Transforms[0])
 		}, `transform "pair" twice`},

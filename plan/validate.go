@@ -16,7 +16,9 @@ import (
 //   - every edge has a wire coder, a windowing and a window coder whose end is
 //     known;
 //   - stages of user code have ports, the runner's own have none;
-//   - what a GroupByKey passes through is what its output edge says.
+//   - what a GroupByKey or TimeSort passes through is what its output edge says;
+//   - functions are user code, and what calls them names one;
+//   - every test source is driven by one script, which names no other stage.
 //
 // An edge that no stage writes is allowed: it is an empty PCollection.
 func (p *Plan) Validate() error {
@@ -49,6 +51,8 @@ func (p *Plan) Validate() error {
 			v.stage(s)
 		}
 	}
+	v.functions()
+	v.tests()
 	return errors.Join(v.errs...)
 }
 
@@ -95,21 +99,119 @@ func (v *validator) stage(s *Stage) {
 			v.fail("stage %d: an impulse with inputs", s.ID)
 		}
 		v.outputs(s, false)
+	case *TestSource:
+		if s.Input != nil || len(s.SideInputs) > 0 {
+			v.fail("stage %d: a test source with inputs", s.ID)
+		}
+		v.outputs(s, false)
 	case *GroupByKey:
 		v.input(s, false)
 		v.outputs(s, false)
 		v.group(s, k)
+		v.function(s, k.Merge)
+	case *View:
+		v.input(s, false)
+		if len(s.Outputs) > 0 || k.Windowing == nil || s.Input != nil && s.Input.Keyed {
+			v.fail("stage %d: a view with outputs, without windowing or by key", s.ID)
+		}
+		v.function(s, k.Merge)
+	case *TimeSort:
+		v.input(s, false)
+		v.outputs(s, false)
+		v.timeSort(s, k)
 	case *Executable:
 		v.input(s, true)
 		v.outputs(s, true)
 		v.sideInputs(s)
 		v.executable(s, k)
+		v.function(s, k.Truncate)
 	}
 }
 
+// function checks that a stage calls one, unless its id is 0.
+func (v *validator) function(s *Stage, id StageID) {
+	first := StageID(len(v.plan.Stages))
+	if id != 0 && (id < first || int(id-first) >= len(v.plan.Functions)) {
+		v.fail("stage %d: no function %d", s.ID, id)
+	}
+}
+
+func (v *validator) functions() {
+	for i, f := range v.plan.Functions {
+		if f == nil || f.ID != StageID(len(v.plan.Stages)+i) {
+			v.fail("function at %d has another id", i)
+			continue
+		}
+		if _, ok := f.Kind.(*Executable); !ok {
+			v.fail("function %d is no user code", f.ID)
+			continue
+		}
+		v.stage(f)
+	}
+}
+
+// tests checks the scripts of test streams.
+func (v *validator) tests() {
+	drivenBy := make(map[StageID]int)
+	for i, t := range v.plan.Tests {
+		own := make(map[StageID]bool)
+		for _, id := range t.Sources {
+			if other, driven := drivenBy[id]; driven || !v.isTestSource(id) {
+				v.fail("test %d: stage %d is no test source, or that of test %d", i, id, other)
+			}
+			drivenBy[id], own[id] = i, true
+		}
+		for j, event := range t.Events {
+			var id StageID
+			switch e := event.(type) {
+			case TestElements:
+				id = e.Source
+			case TestWatermark:
+				id = e.Source
+			case TestProcessingTime:
+				continue
+			}
+			if !own[id] {
+				v.fail("test %d: event %d: stage %d is no source of it", i, j, id)
+			}
+		}
+	}
+	for _, s := range v.plan.Stages {
+		if s == nil {
+			continue
+		}
+		if _, driven := drivenBy[s.ID]; !driven && v.isTestSource(s.ID) {
+			v.fail("stage %d: a test source without a script", s.ID)
+		}
+	}
+}
+
+func (v *validator) isTestSource(id StageID) bool {
+	if id < 0 || int(id) >= len(v.plan.Stages) || v.plan.Stages[id] == nil {
+		return false
+	}
+	_, ok := v.plan.Stages[id].Kind.(*TestSource)
+	return ok
+}
+
+func (v *validator) timeSort(s *Stage, k *TimeSort) {
+	if s.Input == nil || !s.Input.Keyed || k.Windowing == nil {
+		v.fail("stage %d: an incomplete sort by time", s.ID)
+		return
+	}
+	for _, o := range s.Outputs {
+		if v.exists(o.Edge) && v.exists(s.Input.Edge) && !v.plan.Edges[o.Edge].Value.Equal(v.plan.Edges[s.Input.Edge].Value) {
+			v.fail("stage %d: sorts %v into edge %d of %v", s.ID,
+				v.plan.Edges[s.Input.Edge].Value, o.Edge, v.plan.Edges[o.Edge].Value)
+		}
+	}
+}
+
+func (v *validator) exists(id EdgeID) bool { return id >= 0 && int(id) < len(v.plan.Edges) }
+
 // read returns the edge a stage reads, if that is allowed.
 func (v *validator) read(s *Stage, id EdgeID, what string) *Edge {
-	if id < 0 || int(id) >= len(v.plan.Edges) {
+	if !v.exists(id) {
 		v.fail("stage %d: %s: no edge %d", s.ID, what, id)
 		return nil
 	}
@@ -136,7 +238,7 @@ func (v *validator) input(s *Stage, ports bool) {
 func (v *validator) outputs(s *Stage, ports bool) {
 	seen := map[TransformID]bool{}
 	for i, o := range s.Outputs {
-		if o.Edge < 0 || int(o.Edge) >= len(v.plan.Edges) {
+		if !v.exists(o.Edge) {
 			v.fail("stage %d: output %d: no edge %d", s.ID, i, o.Edge)
 		}
 		if ports != (o.Port != "") || ports && seen[o.Port] {
@@ -166,18 +268,17 @@ func (v *validator) group(s *Stage, k *GroupByKey) {
 	}
 	want := coder.Must(coder.KV, k.Key, coder.Must(values, k.Value))
 	for _, o := range s.Outputs {
-		if o.Edge < 0 || int(o.Edge) >= len(v.plan.Edges) {
+		if !v.exists(o.Edge) {
 			continue // said already
 		}
 		if e := v.plan.Edges[o.Edge]; !e.Value.Equal(want) {
 			v.fail("stage %d: writes %v to edge %d of %v", s.ID, want, e.ID, e.Value)
 		}
 	}
-	in := int(s.Input.Edge)
-	if in < 0 || in >= len(v.plan.Edges) {
+	if !v.exists(s.Input.Edge) {
 		return
 	}
-	if got := v.plan.Edges[in].Value; !got.Equal(coder.Must(coder.KV, k.Key, k.Value)) {
+	if got := v.plan.Edges[s.Input.Edge].Value; !got.Equal(coder.Must(coder.KV, k.Key, k.Value)) {
 		v.fail("stage %d: groups %v and %v, reads %v", s.ID, k.Key, k.Value, got)
 	}
 }
