@@ -10,12 +10,21 @@
 //		m.Fire(&s, c)         // a pane is emitted; parts start anew or finish
 //	}
 //
+// Without another element or another time a state is ready but a few times in
+// a row, so that loop ends: a trigger that is always ready waits for something
+// new, and one that is ready since the end of the window has passed fires once
+// for that and then for what comes late.
+//
+// A pane that is fired may hold nothing: a window whose early panes have taken
+// all its elements is ready again at its end. Whether an empty pane is emitted
+// is the caller's to say; it has been fired all the same.
+//
 // A Machine may be used from any goroutine, a State by one at a time.
 package trigger
 
 import (
 	"github.com/gorunner/gorunner/element"
-	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/internal/invariants"
 )
 
 // Context is what a trigger goes by in one window.
@@ -27,11 +36,9 @@ type Context struct {
 	End element.EventTime
 }
 
-// Machine is a compiled trigger.
-type Machine struct{}
-
-// State is what a machine remembers of one window.
-type State struct{}
+// over says whether the window has ended. Nothing comes after MaxTime, so a
+// window without an end has ended then too.
+func (c *Context) over() bool { return c.Watermark > c.End || c.Watermark == element.MaxTime }
 
 // Wake is when a trigger may become ready without another element: a time in
 // each domain, element.MaxTime where it does not wait for that clock. It may
@@ -39,36 +46,52 @@ type State struct{}
 // Processing or Synchronized.
 type Wake struct{ Event, Processing, Synchronized element.EventTime }
 
-// Compile compiles a trigger; nil is the default trigger. It fails on a
-// trigger that makes no sense, such as one without parts.
-func Compile(plan.Trigger) (*Machine, error) { return &Machine{}, nil }
-
 // New is the state of a window in which nothing has come.
-func (m *Machine) New() State { return State{} }
-
-// Decode reads what [State.Append] wrote.
-func (m *Machine) Decode([]byte) (State, error) { return State{}, nil }
-
-// Append appends the state's encoding.
-func (s *State) Append(b []byte) []byte { return b }
+func (m *Machine) New() State {
+	if len(m.cells) == 0 {
+		return State{}
+	}
+	return State{cells: make([]cell, len(m.cells))}
+}
 
 // Elements says that n elements have come since it was last called.
-func (m *Machine) Elements(*State, int, Context) {}
+func (m *Machine) Elements(s *State, n int, c Context) {
+	if n <= 0 || m.Finished(s) {
+		return
+	}
+	s.pending = true
+	r := run{m, s, &c}
+	r.elements(0, uint64(n))
+}
 
 // Ready says whether a pane may be fired now.
-func (m *Machine) Ready(*State, Context) bool { return false }
+func (m *Machine) Ready(s *State, c Context) bool {
+	r := run{m, s, &c}
+	return r.ready(0)
+}
 
 // Fire says that a pane is fired, which must be ready.
-func (m *Machine) Fire(*State, Context) {}
+func (m *Machine) Fire(s *State, c Context) {
+	r := run{m, s, &c}
+	if invariants.Enabled {
+		invariants.Assert(r.ready(0), "trigger %v fired before it was ready", m.trigger)
+	}
+	r.fire(0)
+	s.pending = false
+	s.over = s.over || c.over()
+}
 
 // Finished says that the trigger never fires again: what comes later in the
 // window is dropped.
-func (m *Machine) Finished(*State) bool { return false }
-
-// Wake says when to ask again.
-func (m *Machine) Wake(*State, Context) Wake {
-	return Wake{element.MaxTime, element.MaxTime, element.MaxTime}
+func (m *Machine) Finished(s *State) bool {
+	r := run{m, s, nil}
+	return r.finished(0)
 }
 
-// Merge makes the state of a window into which others have merged.
-func (m *Machine) Merge([]State, Context) State { return State{} }
+// Wake says when to ask again. A time that has been reached is not in it.
+func (m *Machine) Wake(s *State, c Context) Wake {
+	w := Wake{element.MaxTime, element.MaxTime, element.MaxTime}
+	r := run{m, s, &c}
+	r.wake(0, &w)
+	return w
+}

@@ -1,0 +1,259 @@
+package trigger_test
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/trigger"
+	"github.com/gorunner/gorunner/plan"
+)
+
+// drawTrigger draws a trigger of at most that depth.
+func drawTrigger(t *rapid.T, depth int) plan.Trigger {
+	kinds := 12
+	if depth <= 1 {
+		kinds = 6
+	}
+	part := func() plan.Trigger { return drawTrigger(t, depth-1) }
+	parts := func() []plan.Trigger {
+		ps := make([]plan.Trigger, rapid.IntRange(1, 3).Draw(t, "parts"))
+		for i := range ps {
+			ps[i] = part()
+		}
+		return ps
+	}
+	switch rapid.IntRange(0, kinds-1).Draw(t, "kind") {
+	case 0:
+		return plan.AfterCount{Elements: rapid.IntRange(1, 4).Draw(t, "count")}
+	case 1:
+		return plan.AfterProcessingTime{Shifts: []plan.TimeShift{
+			{Delay: time.Duration(rapid.IntRange(0, 5).Draw(t, "delay")) * time.Millisecond},
+		}}
+	case 2:
+		return plan.DefaultTrigger{}
+	case 3:
+		return plan.AlwaysTrigger{}
+	case 4:
+		return plan.AfterSynchronizedProcessingTime{}
+	case 5:
+		return plan.NeverTrigger{}
+	case 6:
+		end := plan.AfterEndOfWindow{}
+		if rapid.Bool().Draw(t, "early") {
+			end.Early = part()
+		}
+		if rapid.Bool().Draw(t, "late") {
+			end.Late = part()
+		}
+		return end
+	case 7:
+		return plan.AfterEach{Parts: parts()}
+	case 8:
+		return plan.AfterAll{Parts: parts()}
+	case 9:
+		return plan.AfterAny{Parts: parts()}
+	case 10:
+		return plan.OrFinally{Main: part(), Finally: part()}
+	default:
+		return plan.Repeat{Part: part()}
+	}
+}
+
+func compile(t *rapid.T, tr plan.Trigger) *trigger.Machine {
+	m, err := trigger.Compile(tr)
+	if err != nil {
+		t.Fatalf("%v: %v", tr, err)
+	}
+	return m
+}
+
+// player moves a state on at random and checks what holds of every trigger.
+type player struct {
+	m *trigger.Machine
+	s trigger.State
+	c trigger.Context
+	// panes are the numbers of elements of the panes.
+	panes []int
+	since int
+}
+
+func newPlayer(m *trigger.Machine) *player {
+	return &player{m: m, s: m.New(), c: trigger.Context{End: 9}}
+}
+
+func (p *player) step(t *rapid.T) {
+	switch rapid.IntRange(0, 4).Draw(t, "step") {
+	case 0:
+		p.c.Watermark += element.EventTime(rapid.IntRange(1, 6).Draw(t, "watermark"))
+	case 1:
+		p.c.Processing += element.EventTime(rapid.IntRange(1, 3).Draw(t, "processing"))
+	case 2:
+		// Upstream lags behind.
+		p.c.Synchronized = max(p.c.Synchronized, p.c.Processing-1)
+	default:
+		n := rapid.IntRange(1, 3).Draw(t, "elements")
+		p.elements(n)
+	}
+	p.fire(t)
+}
+
+func (p *player) elements(n int) {
+	if !p.m.Finished(&p.s) {
+		p.since += n
+	}
+	p.m.Elements(&p.s, n, p.c)
+}
+
+func (p *player) fire(t *rapid.T) {
+	for n := 0; p.m.Ready(&p.s, p.c); n++ {
+		if n > 100 {
+			t.Fatalf("fires without end")
+		}
+		if p.m.Finished(&p.s) {
+			t.Fatalf("finished and ready")
+		}
+		p.m.Fire(&p.s, p.c)
+		p.panes = append(p.panes, p.since)
+		p.since = 0
+	}
+}
+
+// play makes a few random steps.
+func play(t *rapid.T, m *trigger.Machine) *player {
+	p := newPlayer(m)
+	for range rapid.IntRange(0, 20).Draw(t, "steps") {
+		p.step(t)
+	}
+	return p
+}
+
+func TestStateSurvivesItsEncoding(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := compile(t, drawTrigger(t, 4))
+		p := play(t, m)
+		b := p.s.Append(nil)
+		s, err := m.Decode(b)
+		if err != nil || !reflect.DeepEqual(s, p.s) {
+			t.Fatalf("%+v becomes %+v: %v", p.s, s, err)
+		}
+		if n := rapid.IntRange(0, len(b)-1).Draw(t, "truncated"); n < len(b) {
+			if _, err := m.Decode(b[:n]); !errors.Is(err, trigger.ErrMalformed) {
+				t.Fatalf("%x cut from %x: %v", b[:n], b, err)
+			}
+		}
+		if _, err := m.Decode(append(slices.Clip(b), 0)); !errors.Is(err, trigger.ErrMalformed) {
+			t.Fatalf("%x with one byte more: %v", b, err)
+		}
+		// Appending leaves alone what is there.
+		if got := p.s.Append([]byte("x")); !bytes.Equal(got, append([]byte("x"), b...)) {
+			t.Fatalf("got %x, want %x behind an x", got, b)
+		}
+	})
+}
+
+// A wake says all: between two steps nothing happens before its time, unless
+// an element comes.
+func TestWakeIsNotLate(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := compile(t, drawTrigger(t, 4))
+		p := play(t, m)
+		w := m.Wake(&p.s, p.c)
+		if w.Event != element.MaxTime && w.Event < p.c.Watermark ||
+			w.Processing <= p.c.Processing || w.Synchronized <= p.c.Synchronized {
+			t.Fatalf("at %+v wakes at %+v, which has been", p.c, w)
+		}
+		c := p.c
+		c.Watermark = max(c.Watermark, min(w.Event, c.Watermark+100))
+		c.Processing = min(w.Processing-1, c.Processing+100)
+		c.Synchronized = min(w.Synchronized-1, c.Synchronized+100)
+		if m.Ready(&p.s, c) {
+			t.Fatalf("is ready at %+v, before it wakes at %+v", c, w)
+		}
+	})
+}
+
+// Whatever a trigger inside it does, a repeated one never drops anything.
+func TestRepeatedNeverFinishes(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := compile(t, plan.Repeat{Part: drawTrigger(t, 3)})
+		p := play(t, m)
+		q := play(t, m)
+		merged := m.Merge([]trigger.State{p.s, q.s}, p.c)
+		if m.Finished(&p.s) || m.Finished(&merged) {
+			t.Fatalf("finished")
+		}
+	})
+}
+
+func TestMerge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := compile(t, drawTrigger(t, 4))
+		p, q := play(t, m), play(t, m)
+		before := [][]byte{p.s.Append(nil), q.s.Append(nil)}
+		merged := m.Merge([]trigger.State{p.s, q.s}, p.c)
+		if !bytes.Equal(p.s.Append(nil), before[0]) || !bytes.Equal(q.s.Append(nil), before[1]) {
+			t.Fatalf("what is merged has changed")
+		}
+		if swapped := m.Merge([]trigger.State{q.s, p.s}, p.c); !reflect.DeepEqual(swapped, merged) {
+			t.Fatalf("the order makes a difference: %+v and %+v", merged, swapped)
+		}
+		if _, err := m.Decode(merged.Append(nil)); err != nil {
+			t.Fatalf("%+v: %v", merged, err)
+		}
+		r := &player{m: m, s: merged, c: p.c}
+		for range 5 {
+			r.step(t)
+		}
+		if none := m.Merge(nil, p.c); !reflect.DeepEqual(none, m.New()) {
+			t.Fatalf("nothing merged is %+v", none)
+		}
+	})
+}
+
+// A state that is alone remains as it is, unless its window has come to life
+// again.
+func TestMergeOfOneIsIdentity(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := compile(t, drawTrigger(t, 4))
+		p := newPlayer(m)
+		p.c.End = rapid.SampledFrom([]element.EventTime{-1, 1000}).Draw(t, "end")
+		for range rapid.IntRange(0, 20).Draw(t, "steps") {
+			p.step(t)
+		}
+		if got := m.Merge([]trigger.State{p.s}, p.c); !reflect.DeepEqual(got, p.s) {
+			t.Fatalf("%+v becomes %+v", p.s, got)
+		}
+	})
+}
+
+// Fired one by one or all together, a count fires for all that came.
+func TestRepeatedCountLosesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 5).Draw(t, "n")
+		m := compile(t, plan.Repeat{Part: plan.AfterCount{Elements: n}})
+		p := newPlayer(m)
+		sent := 0
+		for range rapid.IntRange(0, 20).Draw(t, "steps") {
+			k := rapid.IntRange(1, 7).Draw(t, "elements")
+			sent += k
+			p.elements(k)
+			p.fire(t)
+		}
+		for _, pane := range p.panes {
+			if pane < n {
+				t.Fatalf("a pane of %d", pane)
+			}
+			sent -= pane
+		}
+		if sent != p.since || p.since >= n {
+			t.Fatalf("%d left of which %d are known", sent, p.since)
+		}
+	})
+}
