@@ -92,7 +92,7 @@ func (e *execution) Split(ctx context.Context, fraction float64) (harness.Split,
 		return none, false, err
 	}
 	r := resp.GetProcessBundleSplit()
-	if len(r.GetChannelSplits()) == 0 {
+	if givesNothingBack(r, count) {
 		return none, false, nil
 	}
 	split, err := e.splitOf(r, count)
@@ -102,6 +102,22 @@ func (e *execution) Split(ctx context.Context, fraction float64) (harness.Split,
 		return none, false, err
 	}
 	return split, true, nil
+}
+
+// givesNothingBack says that the harness goes on with all of the count elements.
+// Go's answers so, with a number beyond them, once it has read the last one; the
+// others do where nothing but the running element is left, and that is no
+// restriction.
+func givesNothingBack(r *fnpb.ProcessBundleSplitResponse, count int64) bool {
+	if len(r.GetPrimaryRoots())+len(r.GetResidualRoots()) > 0 {
+		return false
+	}
+	for _, ch := range r.GetChannelSplits() {
+		if ch.GetFirstResidualElement() < count || ch.GetLastPrimaryElement() < count-1 {
+			return false
+		}
+	}
+	return true
 }
 
 // splitOf checks and converts a split of an input of count elements.
@@ -150,22 +166,26 @@ func (e *execution) residuals(roots []*fnpb.DelayedBundleApplication) ([]harness
 		if err := e.checkApplication(a); err != nil {
 			return nil, err
 		}
+		mark := watermark(a.GetOutputWatermarks())
 		residuals = append(residuals, harness.Residual{
 			Element:   a.GetElement(),
 			Delay:     max(d.GetRequestedTimeDelay().AsDuration(), 0),
-			Watermark: watermark(a.GetOutputWatermarks()),
+			Watermark: &mark,
 		})
 	}
 	return residuals, nil
 }
 
-// watermark is the smallest of the watermarks of an application's outputs.
-func watermark(outputs map[string]*timestamppb.Timestamp) *element.EventTime {
-	var least *element.EventTime
+// watermark is the smallest of the watermarks of an application's outputs. That
+// of an SDF without a watermark estimator is not told, and is the beginning of
+// time: it may yet write anything.
+func watermark(outputs map[string]*timestamppb.Timestamp) element.EventTime {
+	if len(outputs) == 0 {
+		return element.MinTime
+	}
+	least := element.MaxTime
 	for _, ts := range outputs {
-		if t := eventTime(ts); least == nil || t < *least {
-			least = &t
-		}
+		least = min(least, eventTime(ts))
 	}
 	return least
 }

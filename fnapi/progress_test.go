@@ -325,11 +325,21 @@ func TestSplit(t *testing.T) {
 		if got, err := ask(); !got.ok || err != nil || got.split.LastPrimary != 1 || got.split.FirstResidual != 2 {
 			t.Errorf("split %v, error %v", got, err)
 		}
-		// A harness need not split.
+		// Python's and Java's harnesses may give back all that they have got.
 		ask = askSplit(t, x, 0)
-		s.answerSplit(s.next().GetInstructionId(), &fnpb.ProcessBundleSplitResponse{})
-		if got, err := ask(); got.ok || err != nil {
+		s.answerSplit(s.next().GetInstructionId(), &fnpb.ProcessBundleSplitResponse{ChannelSplits: channelSplit(sourcePort, -1, 0)})
+		if got, err := ask(); !got.ok || err != nil || got.split.LastPrimary != -1 || got.split.FirstResidual != 0 {
 			t.Errorf("split %v, error %v", got, err)
+		}
+		// A harness need not split. Go's says so with a number beyond the input.
+		for _, channels := range [][]*fnpb.ProcessBundleSplitResponse_ChannelSplit{
+			nil, channelSplit(sourcePort, 9, 10), channelSplit(sourcePort, 10, 11),
+		} {
+			ask = askSplit(t, x, 0)
+			s.answerSplit(s.next().GetInstructionId(), &fnpb.ProcessBundleSplitResponse{ChannelSplits: channels})
+			if got, err := ask(); got.ok || err != nil {
+				t.Errorf("%v: split %v, error %v", channels, got, err)
+			}
 		}
 		for _, f := range []float64{-0.1, 1.1, math.NaN()} {
 			if _, _, err := x.Split(t.Context(), f); err == nil {
@@ -351,7 +361,10 @@ func TestSplitErrors(t *testing.T) {
 		{"overlap", &fnpb.ProcessBundleSplitResponse{ChannelSplits: channelSplit(sourcePort, 5, 5)}, "5 and 5"},
 		{"gap", &fnpb.ProcessBundleSplitResponse{ChannelSplits: channelSplit(sourcePort, 2, 5)}, "2 and 5"},
 		{"before the start", &fnpb.ProcessBundleSplitResponse{ChannelSplits: channelSplit(sourcePort, -2, -1)}, "-2 and -1"},
-		{"beyond the end", &fnpb.ProcessBundleSplitResponse{ChannelSplits: channelSplit(sourcePort, 10, 11)}, "10 and 11"},
+		{"beyond the end", &fnpb.ProcessBundleSplitResponse{
+			ChannelSplits: channelSplit(sourcePort, 9, 11),
+			ResidualRoots: []*fnpb.DelayedBundleApplication{{Application: &fnpb.BundleApplication{TransformId: userStep}}},
+		}, "9 and 11"},
 		{"primary elsewhere", &fnpb.ProcessBundleSplitResponse{ChannelSplits: channelSplit(sourcePort, 3, 5), PrimaryRoots: []*fnpb.BundleApplication{elsewhere}}, sinkPort0},
 		{"residual elsewhere", &fnpb.ProcessBundleSplitResponse{ChannelSplits: channelSplit(sourcePort, 3, 5), ResidualRoots: []*fnpb.DelayedBundleApplication{{Application: elsewhere}}}, sinkPort0},
 	}
@@ -386,7 +399,8 @@ func TestResidualsAndFinalization(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff([]harness.Residual{{Element: []byte("r")}}, r.Residuals); diff != "" {
+		begin := element.MinTime
+		if diff := cmp.Diff([]harness.Residual{{Element: []byte("r"), Watermark: &begin}}, r.Residuals); diff != "" {
 			t.Error(diff)
 		}
 		for _, text := range []string{"", "too late"} {

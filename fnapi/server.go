@@ -119,12 +119,13 @@ func (s *Server) remove(w *Worker) {
 }
 
 // Capabilities are what the runner announces to harnesses.
-func Capabilities() []string { return []string{capShortIDs, capResponseElements} }
+func Capabilities() []string { return []string{capShortIDs, capResponseElements, capMultimapEntries} }
 
 // The capabilities that this package deals with.
 const (
 	capShortIDs         = "beam:protocol:monitoring_info_short_ids:v1"
 	capResponseElements = "beam:protocol:control_response_elements_embedding:v1"
+	capMultimapEntries  = "beam:protocol:multimap_keys_values_side_input:v1"
 	capMultiCore        = "beam:protocol:multi_core_bundle_processing:v1"
 )
 

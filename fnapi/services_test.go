@@ -122,7 +122,7 @@ func TestProvision(t *testing.T) {
 			RetrievalToken: "token", Metadata: map[string]string{"job_name": "mine", "job_id": "job"},
 			ControlEndpoint: service("runner:1"), LoggingEndpoint: service("runner:1"),
 			ArtifactEndpoint: service("runner:1"), StatusEndpoint: service("runner:1"),
-			RunnerCapabilities: []string{capShortIDs, capResponseElements},
+			RunnerCapabilities: Capabilities(),
 		}
 		if diff := cmp.Diff(want, resp.GetInfo(), protocmp.Transform()); diff != "" {
 			t.Error(diff)

@@ -136,7 +136,7 @@ type Residual struct {
 	// Delay is how long to wait before it is executed; 0 is now.
 	Delay time.Duration
 	// Watermark is the lower bound on the timestamps of what the residual will
-	// yield; nil where the SDK gave none.
+	// yield; nil stands for the element's own.
 	Watermark *element.EventTime
 }
 
