@@ -38,7 +38,7 @@ type job struct {
 	token       artifact.Token
 	created     time.Time
 	hub         *hub
-	names       map[plan.TransformID]string // full names of the pipeline's transforms
+	names       map[plan.TransformID]string // see transformNames
 
 	// environments with their alternatives resolved; nil once the job ended.
 	environments map[plan.EnvironmentID]*pipepb.Environment
@@ -83,6 +83,15 @@ func (j *job) metrics() (attempted, committed []metrics.Info) {
 		return j.final.attempted, j.final.committed
 	}
 	return j.execution.Metrics()
+}
+
+// transformName is the name that the user gave a transform, or the id if there is
+// none.
+func (j *job) transformName(id plan.TransformID) string {
+	if name := j.names[id]; name != "" {
+		return name
+	}
+	return string(id)
 }
 
 // requestCancel asks the job to stop, and says why. Finished jobs have nothing

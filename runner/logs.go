@@ -23,10 +23,7 @@ func (w workerLog) take(e fnapi.LogEntry) {
 		text += "\n" + strings.TrimRight(e.Trace, "\n")
 	}
 	w.tail.add(text)
-	name := w.job.names[e.Transform]
-	if name == "" {
-		name = string(e.Transform)
-	}
+	name := w.job.transformName(e.Transform)
 	attrs := []slog.Attr{
 		slog.Group("worker", slog.String("ID", string(e.Worker))),
 		slog.Group("sdk", slog.String("msg", text)),

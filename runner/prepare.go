@@ -2,6 +2,7 @@ package runner
 
 import (
 	"fmt"
+	"slices"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
@@ -43,13 +44,10 @@ func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
 		workers:      settings.workers(s.opts),
 		created:      s.opts.Clock(),
 		hub:          newHub(s.opts.Clock, s.opts.Limits),
-		names:        make(map[plan.TransformID]string),
+		names:        transformNames(req.GetPipeline(), translation.Plan),
 		translation:  translation,
 		environments: make(map[plan.EnvironmentID]*pipepb.Environment),
 		done:         make(chan struct{}),
-	}
-	for id, t := range req.GetPipeline().GetComponents().GetTransforms() {
-		j.names[plan.TransformID(id)] = t.GetUniqueName()
 	}
 	wanted := make(map[artifact.Set][]*pipepb.ArtifactInformation)
 	for id, env := range translation.Environments {
@@ -72,6 +70,23 @@ func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
 	s.opts.Log.Info("job prepared", "preparation", string(j.preparation), "name", j.name,
 		"stages", len(translation.Plan.Stages), "environments", len(j.environments))
 	return j, nil
+}
+
+// transformNames are the full names that the user gave to the transforms: those
+// of the pipeline, and the parts of them that only the plan has.
+func transformNames(pipeline *pipepb.Pipeline, p *plan.Plan) map[plan.TransformID]string {
+	names := make(map[plan.TransformID]string)
+	for id, t := range pipeline.GetComponents().GetTransforms() {
+		names[plan.TransformID(id)] = t.GetUniqueName()
+	}
+	for _, stage := range slices.Concat(p.Stages, p.Functions) {
+		if x, ok := stage.Kind.(*plan.Executable); ok {
+			for _, t := range x.Transforms {
+				names[t.ID] = t.Name
+			}
+		}
+	}
+	return names
 }
 
 // jobName is the user's name of the job. Python puts "job" into every request

@@ -66,7 +66,7 @@ func TestJobRunsToItsEnd(t *testing.T) {
 		t.Fatalf("%v, %v", m, err)
 	}
 	got := m.GetMetrics().GetCommitted()[0]
-	if got.GetUrn() == "" || got.GetType() == "" || got.GetLabels()["PTRANSFORM"] != "t1" || got.GetPayload()[0] != 7 {
+	if got.GetUrn() == "" || got.GetType() == "" || got.GetLabels()["PTRANSFORM"] != "Count" || got.GetPayload()[0] != 7 {
 		t.Errorf("%v", got)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/translate"
 )
 
@@ -156,7 +157,9 @@ func (js *jobService) GetPipeline(
 	return &jobpb.GetJobPipelineResponse{Pipeline: p}, nil
 }
 
-// GetJobMetrics returns the metrics of all attempts, and of what was committed.
+// GetJobMetrics returns the metrics of all attempts, and of what was committed,
+// by the names that the user gave the transforms: ids are the SDK's affair, and
+// those of the parts of a transform the translator's.
 func (js *jobService) GetJobMetrics(
 	_ context.Context, req *jobpb.GetJobMetricsRequest,
 ) (*jobpb.GetJobMetricsResponse, error) {
@@ -166,12 +169,19 @@ func (js *jobService) GetJobMetrics(
 	}
 	attempted, committed := j.metrics()
 	return &jobpb.GetJobMetricsResponse{Metrics: &jobpb.MetricResults{
-		Attempted: monitoringInfos(attempted),
-		Committed: monitoringInfos(committed),
+		Attempted: js.monitoringInfos(j, attempted),
+		Committed: js.monitoringInfos(j, committed),
 	}}, nil
 }
 
-func monitoringInfos(infos []metrics.Info) []*pipepb.MonitoringInfo {
+// labelTransform is the label that has the id of a transform.
+const labelTransform = "PTRANSFORM"
+
+func (js *jobService) monitoringInfos(j *job, infos []metrics.Info) []*pipepb.MonitoringInfo {
+	infos, err := metrics.Rename(infos, labelTransform, func(id string) string { return j.transformName(plan.TransformID(id)) })
+	if err != nil {
+		js.server.opts.Log.Warn("metrics of a job", "job", string(j.id), "error", err)
+	}
 	out := make([]*pipepb.MonitoringInfo, len(infos))
 	for i, m := range infos {
 		out[i] = &pipepb.MonitoringInfo{Urn: m.URN, Type: m.Type, Labels: m.Labels, Payload: m.Payload}

@@ -81,6 +81,24 @@ func (s *Set) insert(key string, e *entry) error {
 // Merge adds all that other holds, which is not changed.
 func (s *Set) Merge(other *Set) error { return s.Add(other.Infos()) }
 
+// Rename returns the infos with new values of a label. Those that then have the
+// same URN and labels are merged, and those that refuse to be are named by the
+// error. The infos given are not changed.
+func Rename(infos []Info, label string, name func(string) string) ([]Info, error) {
+	renamed := slices.Clone(infos)
+	for i, in := range infos {
+		old, ok := in.Labels[label]
+		if !ok || name(old) == old {
+			continue
+		}
+		renamed[i].Labels = maps.Clone(in.Labels)
+		renamed[i].Labels[label] = name(old)
+	}
+	var set Set
+	err := set.Add(renamed)
+	return set.Infos(), err
+}
+
 // Len is the number of infos that the set holds.
 func (s *Set) Len() int { return len(s.cells) }
 

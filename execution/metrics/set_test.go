@@ -320,6 +320,39 @@ func TestOrderDoesNotMatter(t *testing.T) {
 	})
 }
 
+// The parts of a transform are one to the user, and so are their metrics.
+func TestRename(t *testing.T) {
+	in := func(urn, transform string, payload []byte) Info {
+		return Info{URN: urn, Type: typeSumInt64, Labels: map[string]string{"PTRANSFORM": transform, "NAME": "n"}, Payload: payload}
+	}
+	infos := []Info{
+		in("u", "t1/Merge", ints(1)), in("u", "t1/Precombine", ints(2)), in("u", "other", ints(4)), in("v", "t1/Merge", ints(8)),
+		{URN: "w", Type: typeSumInt64, Payload: ints(16)},
+	}
+	before := slices.Clone(infos)
+	got, err := Rename(infos, "PTRANSFORM", func(id string) string {
+		if strings.HasPrefix(id, "t1/") {
+			return "Sum"
+		}
+		return id
+	})
+	want := []Info{
+		in("u", "Sum", ints(3)), in("u", "other", ints(4)), in("v", "Sum", ints(8)),
+		{URN: "w", Type: typeSumInt64, Payload: ints(16)},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	if diff := cmp.Diff(before, infos); diff != "" || infos[0].Labels["PTRANSFORM"] != "t1/Merge" {
+		t.Errorf("the infos given have changed: %s", diff)
+	}
+	infos[1].Type = typeLatestInt64
+	infos[1].Payload = ints(1, 2)
+	if got, err = Rename(infos, "PTRANSFORM", func(string) string { return "Sum" }); !errors.Is(err, ErrTypeChanged) || len(got) != 3 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 func FuzzSet(f *testing.F) {
 	types := []string{
 		typeSumInt64, typeSumDouble, typeDistInt64, typeDistDouble, typeLatestInt64, typeLatestDouble, typeTopInt64,
