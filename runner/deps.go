@@ -41,6 +41,13 @@ type Execution interface {
 	Metrics() (attempted, committed []metrics.Info)
 }
 
+// drainer is an execution that can be drained.
+type drainer interface {
+	// Drain makes the execution end as if its sources had: what they have read is
+	// processed to its end. It may be called at any time, also more than once.
+	Drain()
+}
+
 // Worker is a worker that has been announced; [*fnapi.Worker] is one.
 type Worker interface {
 	harness.Worker

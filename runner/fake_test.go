@@ -44,9 +44,14 @@ type fakeExecution struct {
 	opts engine.Options
 	run  func(ctx context.Context, x *fakeExecution) error
 
+	drained chan struct{} // closed by Drain
+	drain   sync.Once
+
 	mu      sync.Mutex
 	written int64
 }
+
+func (x *fakeExecution) Drain() { x.drain.Do(func() { close(x.drained) }) }
 
 func (x *fakeExecution) Run(ctx context.Context) error {
 	err := x.run(ctx, x)
@@ -210,7 +215,7 @@ func (w *world) deps() Deps {
 	return Deps{
 		Translate: w.translate,
 		Execute: func(p *plan.Plan, o engine.Options) Execution {
-			return &fakeExecution{plan: p, opts: o, run: w.engine.run}
+			return &fakeExecution{plan: p, opts: o, run: w.engine.run, drained: make(chan struct{})}
 		},
 		Resolve: func(env *pipepb.Environment) (*pipepb.Environment, error) { return environment.Resolve(env, nil) },
 		Expect: func(spec fnapi.WorkerSpec) (Worker, error) {

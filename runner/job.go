@@ -108,6 +108,33 @@ func (j *job) requestCancel(why string) {
 	j.cancel()
 }
 
+// errNotDrainable says that an execution cannot be drained.
+var errNotDrainable = errors.New("its execution cannot be drained")
+
+// drain asks a running job to end as if its sources had. Its state is then
+// Draining, or Drained if it was drained before; an error says why it cannot be
+// drained, and changes nothing.
+func (j *job) drain(ctx context.Context, why string) (State, error) {
+	state := j.hub.wait(ctx, func(s State) bool { return s != Starting })
+	if state == Draining || state == Drained {
+		return state, nil
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	x, ok := j.execution.(drainer)
+	if j.execution != nil && !ok {
+		return state, errNotDrainable
+	}
+	if err := j.hub.to(Draining); err != nil {
+		return state, err
+	}
+	j.hub.say(Basic, "draining, because "+why)
+	if x != nil { // else the job is about to end by itself
+		x.Drain()
+	}
+	return Draining, nil
+}
+
 // execute is the job's goroutine.
 func (s *Server) execute(ctx context.Context, j *job) {
 	defer close(j.done)
@@ -142,9 +169,6 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 			err = fmt.Errorf("runner: internal error: %v\n%s", p, debug.Stack())
 		}
 	}()
-	if err := j.hub.to(Running); err != nil {
-		return fmt.Errorf("%w before it ran", engine.ErrCancelled)
-	}
 	x := s.deps.Execute(j.translation.Plan, engine.Options{
 		Host:              h,
 		Workers:           j.workers,
@@ -157,8 +181,6 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 	j.mu.Lock()
 	j.execution = x
 	j.mu.Unlock()
-	stop := s.startProgress(j, h.log)
-	defer stop()
 	defer func() {
 		attempted, committed := x.Metrics()
 		report := finalReport{status: x.Status(), attempted: attempted, committed: committed, ended: s.opts.Clock()}
@@ -166,6 +188,14 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		j.execution, j.final = nil, report
 		j.mu.Unlock()
 	}()
+	if err := j.hub.to(Running); err != nil {
+		return fmt.Errorf("%w before it ran", engine.ErrCancelled)
+	}
+	if d, ok := x.(drainer); ok && j.settings.drain {
+		d.Drain()
+	}
+	stop := s.startProgress(j, h.log)
+	defer stop()
 	return x.Run(ctx)
 }
 
@@ -182,6 +212,10 @@ func (s *Server) free(j *job) error {
 func (j *job) finish(err error, text string) {
 	state, _, _ := j.hub.current()
 	switch {
+	case err == nil && state == Draining:
+		// Python's client takes every end but DONE for a failure: its user is to
+		// read what happened.
+		err = j.hub.to(Drained, "the job was drained: its sources were stopped, and what they had read was processed")
 	case err == nil:
 		err = j.hub.to(Done)
 	case errors.Is(err, engine.ErrCancelled):

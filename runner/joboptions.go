@@ -23,36 +23,62 @@ type jobOptions struct {
 	bundleAttempts int
 	workerRestarts int
 	workerTimeout  time.Duration
+	drain          bool
 }
 
 // optionSpec describes an option that only this runner knows. Python's client
 // sends such options only when the runner lists them.
 type optionSpec struct {
 	name, help string
-	set        func(*jobOptions, int)
+	typ        jobpb.PipelineOptionType_Enum
+	set        func(*jobOptions, *structpb.Value) error
 }
 
 const optionGroup = "gorunner"
 
 func optionSpecs() []optionSpec {
 	return []optionSpec{
-		{
-			"gorunner_bundle_bytes", "Bytes of input that a bundle aims at; 0 is the default.",
-			func(o *jobOptions, n int) { o.bundleBytes = n },
-		},
-		{
-			"gorunner_bundle_attempts", "How often a bundle is tried before the job fails; 0 is the default, 4.",
-			func(o *jobOptions, n int) { o.bundleAttempts = n },
-		},
-		{
-			"gorunner_worker_restarts", "How many lost workers of an environment are replaced before the job fails; 0 is the default, 8.",
-			func(o *jobOptions, n int) { o.workerRestarts = n },
-		},
-		{
-			"gorunner_worker_timeout_s", "Seconds that a worker may take to connect; 0 is the server's setting.",
-			func(o *jobOptions, n int) { o.workerTimeout = time.Duration(n) * time.Second },
-		},
+		countOption("gorunner_bundle_bytes", "Bytes of input that a bundle aims at; 0 is the default.",
+			func(o *jobOptions, n int) { o.bundleBytes = n }),
+		countOption("gorunner_bundle_attempts", "How often a bundle is tried before the job fails; 0 is the default, 4.",
+			func(o *jobOptions, n int) { o.bundleAttempts = n }),
+		countOption("gorunner_worker_restarts", "How many lost workers of an environment are replaced before the job fails; 0 is the default, 8.",
+			func(o *jobOptions, n int) { o.workerRestarts = n }),
+		countOption("gorunner_worker_timeout_s", "Seconds that a worker may take to connect; 0 is the server's setting.",
+			func(o *jobOptions, n int) { o.workerTimeout = time.Duration(n) * time.Second }),
+		boolOption("gorunner_drain", "Drain the job from its start: unbounded sources are truncated before they are read, and the job ends.",
+			func(o *jobOptions, v bool) { o.drain = v }),
 	}
+}
+
+func countOption(name, help string, set func(*jobOptions, int)) optionSpec {
+	return optionSpec{name, help, jobpb.PipelineOptionType_INTEGER, func(o *jobOptions, v *structpb.Value) error {
+		n, ok, err := intOption(name, v)
+		if ok {
+			set(o, n)
+		}
+		return err
+	}}
+}
+
+func boolOption(name, help string, set func(*jobOptions, bool)) optionSpec {
+	return optionSpec{name, help, jobpb.PipelineOptionType_BOOLEAN, func(o *jobOptions, v *structpb.Value) error {
+		switch v := v.GetKind().(type) {
+		case *structpb.Value_BoolValue:
+			set(o, v.BoolValue)
+			return nil
+		case *structpb.Value_StringValue:
+			b, err := strconv.ParseBool(v.StringValue)
+			if err != nil {
+				return fmt.Errorf("runner: option %s: %q is neither true nor false", name, v.StringValue)
+			}
+			set(o, b)
+			return nil
+		case *structpb.Value_NullValue, nil:
+			return nil
+		}
+		return fmt.Errorf("runner: option %s: %v is neither true nor false", name, v)
+	}}
 }
 
 // describeOptions lists the options for DescribePipelineOptions.
@@ -61,7 +87,7 @@ func describeOptions() []*jobpb.PipelineOptionDescriptor {
 	for _, s := range optionSpecs() {
 		out = append(out, &jobpb.PipelineOptionDescriptor{
 			Name:        s.name,
-			Type:        jobpb.PipelineOptionType_INTEGER,
+			Type:        s.typ,
 			Description: s.help,
 			Group:       optionGroup,
 		})
@@ -94,12 +120,8 @@ func parseJobOptions(s *structpb.Struct) (jobOptions, error) {
 			if spec.name != name {
 				continue
 			}
-			n, ok, err := intOption(name, value)
-			if err != nil {
+			if err := spec.set(&o, value); err != nil {
 				return jobOptions{}, err
-			}
-			if ok {
-				spec.set(&o, n)
 			}
 		}
 	}

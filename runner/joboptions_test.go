@@ -59,15 +59,26 @@ func TestOptions(t *testing.T) {
 		"beam:option:gorunner_bundle_attempts:v1":  2,
 		"beam:option:gorunner_worker_restarts:v1":  3.0,
 		"beam:option:gorunner_worker_timeout_s:v1": "7",
+		"beam:option:gorunner_drain:v1":            true,
 		"beam:option:job_name:v1":                  "me",
 	})
-	want := jobOptions{name: "me", bundleBytes: 1000, bundleAttempts: 2, workerRestarts: 3, workerTimeout: 7 * time.Second}
+	want := jobOptions{name: "me", bundleBytes: 1000, bundleAttempts: 2, workerRestarts: 3, workerTimeout: 7 * time.Second, drain: true}
 	if err != nil || o != want {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for _, bad := range []any{"x", "-1", -1, 1.5, 1e12, true, []any{}, ""} {
 		if _, err := parse(t, map[string]any{"beam:option:gorunner_bundle_bytes:v1": bad}); err == nil ||
 			!strings.Contains(err.Error(), "gorunner_bundle_bytes") {
+			t.Errorf("%v: %v", bad, err)
+		}
+	}
+	for value, want := range map[any]bool{true: true, "true": true, false: false, "False": false, nil: false} {
+		if o, err := parse(t, map[string]any{"gorunner_drain": value}); err != nil || o.drain != want {
+			t.Errorf("%v: %v, %v", value, o.drain, err)
+		}
+	}
+	for _, bad := range []any{"yes", 1, []any{}} {
+		if _, err := parse(t, map[string]any{"gorunner_drain": bad}); err == nil || !strings.Contains(err.Error(), "gorunner_drain") {
 			t.Errorf("%v: %v", bad, err)
 		}
 	}

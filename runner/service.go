@@ -3,10 +3,13 @@ package runner
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -81,14 +84,25 @@ func (js *jobService) GetState(ctx context.Context, req *jobpb.GetJobStateReques
 		return nil, err
 	}
 	before, e, _ := j.hub.current()
-	if before.Terminal() {
-		return e, nil
+	if !before.Terminal() {
+		waiting, cancel := context.WithTimeout(ctx, js.server.opts.Limits.StateWait)
+		defer cancel()
+		j.hub.wait(waiting, func(s State) bool { return s != before })
+		_, e, _ = j.hub.current()
 	}
-	ctx, cancel := context.WithTimeout(ctx, js.server.opts.Limits.StateWait)
-	defer cancel()
-	j.hub.wait(ctx, func(s State) bool { return s != before })
-	_, e, _ = j.hub.current()
-	return e, nil
+	return toldTo(ctx, e), nil
+}
+
+// toldTo is the event as the client that asks is told of it. To Java's client
+// DRAINED is no end: it would ask for ever. It is told DONE, which is true of all
+// that the job had read.
+func toldTo(ctx context.Context, e *jobpb.JobStateEvent) *jobpb.JobStateEvent {
+	md, _ := metadata.FromIncomingContext(ctx)
+	java := slices.ContainsFunc(md.Get("user-agent"), func(agent string) bool { return strings.Contains(agent, "grpc-java") })
+	if e.GetState() != Drained.Proto() || !java {
+		return e
+	}
+	return &jobpb.JobStateEvent{State: Done.Proto(), Timestamp: e.GetTimestamp()}
 }
 
 // GetStateStream sends each state of the job, the past ones first.
@@ -206,9 +220,25 @@ func (js *jobService) Cancel(ctx context.Context, req *jobpb.CancelJobRequest) (
 	return &jobpb.CancelJobResponse{State: state.Proto()}, nil
 }
 
-// Drain is not implemented.
-func (js *jobService) Drain(_ context.Context, req *jobpb.DrainJobRequest) (*jobpb.DrainJobResponse, error) {
-	return nil, status.Errorf(codes.Unimplemented, "runner: job %q cannot be drained: gorunner does not implement Drain yet; use Cancel", req.GetJobId())
+// Drain makes a running job end as if its sources had. It does not wait for the
+// end: that is followed as any other.
+func (js *jobService) Drain(ctx context.Context, req *jobpb.DrainJobRequest) (*jobpb.DrainJobResponse, error) {
+	id := req.GetJobId()
+	if js.server.findPrepared(PreparationID(id)) != nil {
+		return nil, status.Errorf(codes.FailedPrecondition, "runner: job %s is prepared but has not been run: cancel it instead", id)
+	}
+	j, err := js.server.find(id)
+	if err != nil {
+		return nil, err
+	}
+	state, err := j.drain(ctx, "a client asked for it")
+	switch {
+	case errors.Is(err, errNotDrainable):
+		return nil, status.Errorf(codes.Unimplemented, "runner: job %s: %v", id, err)
+	case err != nil:
+		return nil, status.Errorf(codes.FailedPrecondition, "runner: job %s cannot be drained: it is %v", id, state)
+	}
+	return &jobpb.DrainJobResponse{State: state.Proto()}, nil
 }
 
 // DescribePipelineOptions lists the options that only this runner knows.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -98,6 +99,10 @@ func TestBadCommandLines(t *testing.T) {
 		{"plan", "accepts 1 arg"},
 		{"plan --format=png x", `"png": want text or dot`},
 		{"plan /does/not/exist", "no such file"},
+		{"job dance", `unknown command "dance"`},
+		{"job drain", "gorunner job drain: want the id of one job"},
+		{"job cancel a b", "want the id of one job"},
+		{"job list --endpoint=127.0.0.1:1", "no server answers at 127.0.0.1:1"},
 	}
 	for _, tt := range tests {
 		root := newRoot()
@@ -126,7 +131,7 @@ func freePort(t *testing.T) string {
 }
 
 func TestHelpAndVersion(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"plan", "--help"}, {"version"}} {
+	for _, args := range [][]string{{"--help"}, {"serve", "--help"}, {"plan", "--help"}, {"version"}, {"job"}, {"job", "drain", "--help"}} {
 		var out bytes.Buffer
 		root := newRoot()
 		root.SetOut(&out)
@@ -248,6 +253,20 @@ func TestServe(t *testing.T) {
 	} {
 		if got := get(path); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", path, got)
+		}
+	}
+	for args, want := range map[string]string{
+		"job list": "ID  STATE  NAME\n", "job state x": "no such job", "job drain x": "no such job", "job cancel --wait x": "no such job",
+	} {
+		var out bytes.Buffer
+		root := newRoot()
+		root.SetOut(&out)
+		root.SetArgs(append(strings.Fields(args), "--endpoint="+c.listen))
+		if err := root.ExecuteContext(ctx); err != nil {
+			fmt.Fprint(&out, err)
+		}
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %q, want %q", args, out.String(), want)
 		}
 	}
 	begin := time.Now()

@@ -1,6 +1,7 @@
 // Command gorunner runs Apache Beam pipelines of any SDK on this machine.
 //
 //	gorunner serve                 run the server until it is told to stop
+//	gorunner job list|drain|…      look at the jobs of a server, and end them
 //	gorunner plan pipeline.pb      show what would be executed
 //	gorunner version
 //

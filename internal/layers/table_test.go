@@ -50,6 +50,7 @@ func table() []layer {
 		7: {
 			{packages: "fnapi/environment", protos: true},
 			{packages: "runner/artifact", protos: true},
+			{packages: "runner/jobclient", protos: true},
 			{packages: "blob"},
 		},
 		8: {

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gorunner/gorunner/runner/jobclient"
+)
+
+// jobFlags are those of every job command.
+type jobFlags struct {
+	endpoint string
+	timeout  time.Duration
+}
+
+func newJob() *cobra.Command {
+	var f jobFlags
+	cmd := &cobra.Command{
+		Use:   "job",
+		Short: "List, cancel and drain the jobs of a server",
+		Long: `List the jobs of a server, and end those that do not end by themselves.
+
+    gorunner job list
+    gorunner job drain --wait my-pipeline-0123456789ab
+
+A drained job stops its sources and processes what they have read: windows close
+and fire, timers go off. A cancelled job stops at once.`,
+		// Without a command there is nothing to do but to say which there are.
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	fl := cmd.PersistentFlags()
+	fl.SortFlags = false
+	fl.StringVar(&f.endpoint, "endpoint", "127.0.0.1:8073", "host:port of the server's Job API")
+	fl.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long the server may take to answer")
+	cmd.AddCommand(newJobList(&f), newJobState(&f), newJobCancel(&f), newJobDrain(&f))
+	return cmd
+}
+
+// call runs one call of the server.
+func (f *jobFlags) call(ctx context.Context, do func(context.Context, *jobclient.Client) error) error {
+	c, err := jobclient.New(f.endpoint)
+	if err != nil {
+		return fmt.Errorf("--endpoint: %w", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, f.timeout, errors.New("--timeout is over"))
+	defer cancel()
+	return errors.Join(do(ctx, c), c.Close())
+}
+
+func newJobList(f *jobFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the jobs that are running, and those that have lately ended",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.call(cmd.Context(), func(ctx context.Context, c *jobclient.Client) error {
+				jobs, err := c.List(ctx)
+				if err != nil {
+					return err
+				}
+				return writeJobTable(cmd.OutOrStdout(), jobs)
+			})
+		},
+	}
+}
+
+func writeJobTable(w io.Writer, jobs []jobclient.Job) error {
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tSTATE\tNAME")
+	for _, j := range jobs {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", j.ID, j.State, j.Name)
+	}
+	return t.Flush()
+}
+
+func newJobState(f *jobFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "state JOB",
+		Short: "Print the state of a job",
+		Args:  oneJob,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.call(cmd.Context(), func(ctx context.Context, c *jobclient.Client) error {
+				state, err := c.State(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), state)
+				return err
+			})
+		},
+	}
+}
+
+func newJobCancel(f *jobFlags) *cobra.Command {
+	return f.ending("cancel", "Stop a job at once", jobclient.Cancelled, (*jobclient.Client).Cancel)
+}
+
+func newJobDrain(f *jobFlags) *cobra.Command {
+	return f.ending("drain", "Stop the sources of a job, and let it process what they have read", jobclient.Drained, (*jobclient.Client).Drain)
+}
+
+// ending makes a command that ends a job with the state.
+func (f *jobFlags) ending(
+	use, short string, end jobclient.State, ask func(*jobclient.Client, context.Context, string) (jobclient.State, error),
+) *cobra.Command {
+	var wait bool
+	cmd := &cobra.Command{
+		Use:   use + " JOB",
+		Short: short,
+		Args:  oneJob,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id := args[0]
+			return f.call(cmd.Context(), func(ctx context.Context, c *jobclient.Client) error {
+				state, err := ask(c, ctx, id)
+				if err != nil {
+					return err
+				}
+				if wait {
+					// As long as it takes: the limit is that of an answer.
+					if state, err = c.Wait(cmd.Context(), id, nil); err != nil {
+						return err
+					}
+				}
+				if _, err = fmt.Fprintln(cmd.OutOrStdout(), state); err == nil && wait && state != end {
+					err = fmt.Errorf("job %s ended %s", id, state)
+				}
+				return err
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the job's end, and fail unless it is "+string(end))
+	return cmd
+}
+
+// oneJob wants the id of a job.
+func oneJob(cmd *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%s: want the id of one job, as `gorunner job list` prints it", cmd.CommandPath())
+	}
+	return nil
+}
