@@ -41,13 +41,13 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 		out: newCollector(d.pipes[o.stage]), txn: d.store.Begin(),
 		layout: d.pipes[o.stage].input, share: newShare(o.input),
 	}
-	x.state = &bundleState{views: d.views, txn: x.txn, stage: stage, input: o.input}
+	x.state = &bundleState{sides: d.views.open(stage), txn: x.txn, stage: stage, input: o.input}
 	d.mu.Lock()
 	x.worker = d.workers[o.worker]
 	d.running[o.id] = x
 	d.mu.Unlock()
 	b := &harness.Bundle{
-		ID: o.id, Stage: stage, Input: o.input, Timers: harnessTimers(o.timers), Output: x.out, State: x.state, Time: o.time,
+		ID: o.id, Stage: stage, ViewCaches: x.state.tokens(), Input: o.input, Timers: harnessTimers(o.timers), Output: x.out, State: x.state, Time: o.time,
 	}
 	d.task(func() fact { return d.execute(ctx, x, b) })
 }
@@ -91,6 +91,9 @@ func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle) (
 	if err = x.out.expirations(&f.timers, b.Input); err != nil {
 		return bundleDone{}, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, err)
 	}
+	for _, c := range x.out.shown {
+		f.shown = append(f.shown, c.Window)
+	}
 	f.residuals, err = x.makeResiduals(x.result.Residuals)
 	return f, err
 }
@@ -130,6 +133,7 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 		for i, out := range x.stage.Outputs {
 			d.views.add(out.Edge, f.outputs[i].Plain)
 		}
+		d.views.show(x.stage.ID, x.out.shown)
 		d.merge(x, &d.attempted, &d.committed)
 		if x.result.Finalize != nil {
 			d.finalizers.Go(func() { d.finalize(ctx, x) })

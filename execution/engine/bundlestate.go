@@ -19,7 +19,8 @@ import (
 // bundleState answers the state requests of one bundle, as long as it runs. It
 // implements harness.State.
 type bundleState struct {
-	views *views
+	// sides are the stage's side inputs, in their order.
+	sides []sideInput
 	txn   state.Txn
 	stage *plan.Stage
 	input []element.Block
@@ -36,6 +37,18 @@ func (b *bundleState) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ended = true
+	for _, side := range b.sides {
+		side.release()
+	}
+}
+
+// tokens are those of the side inputs.
+func (b *bundleState) tokens() [][]byte {
+	tokens := make([][]byte, len(b.sides))
+	for i, side := range b.sides {
+		tokens[i] = side.token()
+	}
+	return tokens
 }
 
 // The ways in which a state request makes no sense.
@@ -56,50 +69,18 @@ func (b *bundleState) Get(_ context.Context, key harness.StateKey, token []byte)
 	if b.ended {
 		return nil, nil, b.wrap("get", key, errEnded)
 	}
-	chunks, err := b.chunks(key)
+	cell, err := b.paged(key)
 	if err != nil {
 		return nil, nil, b.wrap("get", key, err)
 	}
-	i, err := readToken(token, len(chunks))
-	if err != nil {
+	if page, next, err = cell.page(token); err != nil {
 		return nil, nil, b.wrap("get", key, err)
-	}
-	if len(chunks) == 0 {
-		return nil, nil, nil
-	}
-	page, n := join(chunks[i:])
-	if i+n < len(chunks) {
-		next = binary.AppendUvarint(nil, uint64(i+n))
 	}
 	return page, next, nil
 }
 
-// join makes a page of the first n chunks, as many as fit and at least one: a
-// bag may consist of many small ones, and each page is a round trip.
-func join(chunks [][]byte) (page []byte, n int) {
-	size := len(chunks[0])
-	for n = 1; n < len(chunks) && size+len(chunks[n]) <= pageBytes; n++ {
-		size += len(chunks[n])
-	}
-	if n == 1 {
-		return chunks[0], 1
-	}
-	return slices.Concat(chunks[:n]...), n
-}
-
-// readToken returns the chunk that a continuation token names.
-func readToken(token []byte, chunks int) (int, error) {
-	if len(token) == 0 {
-		return 0, nil
-	}
-	i, n := binary.Uvarint(token)
-	if n != len(token) || i >= uint64(chunks) {
-		return 0, errToken
-	}
-	return int(i), nil
-}
-
-func (b *bundleState) chunks(key harness.StateKey) ([][]byte, error) {
+// paged finds what is read.
+func (b *bundleState) paged(key harness.StateKey) (paged, error) {
 	switch k := key.(type) {
 	case harness.SideInputKey:
 		return b.sideInput(k)
@@ -109,7 +90,7 @@ func (b *bundleState) chunks(key harness.StateKey) ([][]byte, error) {
 		for i := range b.input {
 			for _, p := range b.input[i].Pages {
 				if p.Token == k.Token {
-					return p.Chunks, nil
+					return listOf(p.Chunks), nil
 				}
 			}
 		}
@@ -117,50 +98,24 @@ func (b *bundleState) chunks(key harness.StateKey) ([][]byte, error) {
 	return nil, errNoPage
 }
 
-func (b *bundleState) sideInput(k harness.SideInputKey) ([][]byte, error) {
-	for _, side := range b.stage.SideInputs {
+func (b *bundleState) sideInput(k harness.SideInputKey) (paged, error) {
+	for i, side := range b.stage.SideInputs {
 		if side.Transform != k.Transform || side.Tag != k.Tag {
 			continue
 		}
-		v := b.views.edges[side.Edge]
-		if k.Part == harness.PartIterable {
-			index, err := v.iterable()
-			if err != nil {
-				return nil, err
-			}
-			return index[string(k.Window)].all(), nil
-		}
-		if side.Access != plan.AccessMultimap {
+		if k.Part != harness.PartIterable && side.Access != plan.AccessMultimap {
 			return nil, errPart
 		}
-		index, err := v.multimap()
+		c, err := b.sides[i].in(k.Window)
 		if err != nil {
 			return nil, err
 		}
-		w := index[string(k.Window)]
-		if w == nil {
-			return nil, nil
+		if c == nil {
+			return listOf(nil), nil
 		}
-		switch k.Part {
-		case harness.PartValues:
-			return w.values[string(k.Key)].all(), nil
-		case harness.PartKeys:
-			return w.keyPages().all(), nil
-		case harness.PartEntries:
-			return w.entryPages().all(), nil
-		case harness.PartIterable:
-		}
-		return nil, errPart
+		return c.part(k.Part, k.Key)
 	}
 	return nil, errNoSideInput
-}
-
-// all returns the chunks, none for no pages.
-func (p *pages) all() [][]byte {
-	if p == nil {
-		return nil
-	}
-	return p.chunks
 }
 
 // spec finds the declaration of a state of the stage.
@@ -183,36 +138,34 @@ func (b *bundleState) cell(k harness.UserStateKey) (state.Cell, error) {
 	return state.Cell{Transform: k.Transform, State: k.State, Key: string(k.Key), Window: string(k.Window)}, nil
 }
 
-func (b *bundleState) userState(k harness.UserStateKey) ([][]byte, error) {
+func (b *bundleState) userState(k harness.UserStateKey) (paged, error) {
 	cell, err := b.cell(k)
 	if err != nil {
 		return nil, err
 	}
+	get := func(name string) ([][]byte, error) { return b.txn.Get(cell, name) }
 	switch k.Part {
 	case harness.PartBag:
-		return b.txn.Get(cell, "")
+		return &entryList{[]string{""}, get}, nil
 	case harness.PartMapValues:
-		return b.txn.Get(cell, string(k.MapKey))
+		return &entryList{[]string{string(k.MapKey)}, get}, nil
 	case harness.PartMapKeys:
-		return b.entries(cell, func(p *pages, name string, _ [][]byte) { p.add([]byte(name)) })
+		names, err := b.txn.Entries(cell)
+		return &entryList{names, func(name string) ([][]byte, error) { return [][]byte{[]byte(name)}, nil }}, err
 	case harness.PartMapEntries:
 		return b.mapEntries(cell, k)
 	case harness.PartOrderedList:
-		return b.entries(cell, func(p *pages, name string, chunks [][]byte) {
-			if at := sortKey(name); at < k.Start || at >= k.End {
-				return
-			}
-			for _, c := range chunks {
-				p.add(c)
-			}
-		})
+		names, err := b.txn.Entries(cell)
+		from, _ := slices.BinarySearch(names, sortName(k.Start))
+		to, _ := slices.BinarySearch(names, sortName(k.End))
+		return &entryList{names[from:max(from, to)], get}, err
 	}
 	return nil, errPart
 }
 
 // mapEntries reads each key of a multimap with the iterable of its values,
 // which the runner has to count.
-func (b *bundleState) mapEntries(cell state.Cell, k harness.UserStateKey) ([][]byte, error) {
+func (b *bundleState) mapEntries(cell state.Cell, k harness.UserStateKey) (paged, error) {
 	spec, err := b.spec(k)
 	if err != nil {
 		return nil, err
@@ -220,43 +173,33 @@ func (b *bundleState) mapEntries(cell state.Cell, k harness.UserStateKey) ([][]b
 	if spec.Value == nil {
 		return nil, fmt.Errorf("%w: its values cannot be told apart", errPart)
 	}
-	var malformed error
-	chunks, err := b.entries(cell, func(p *pages, name string, chunks [][]byte) {
-		var count uint32
-		for _, c := range chunks {
-			for at := 0; at < len(c); count++ {
-				n, err := spec.Value.Measure(c[at:])
-				if err == nil && n == 0 {
-					err = coder.ErrMalformed // values of no byte leave none to count
-				}
-				if err != nil {
-					malformed = errors.Join(malformed, fmt.Errorf("value %v: %w", spec.Value, err))
-					return
-				}
-				at += n
-			}
-		}
-		entry := binary.BigEndian.AppendUint32([]byte(name), count)
-		p.add(append(entry, slices.Concat(chunks...)...))
-	})
-	return chunks, errors.Join(err, malformed)
-}
-
-// entries reads the entries of a cell, in order, into pages.
-func (b *bundleState) entries(cell state.Cell, add func(p *pages, name string, chunks [][]byte)) ([][]byte, error) {
 	names, err := b.txn.Entries(cell)
-	if err != nil {
-		return nil, err
-	}
-	p := &pages{}
-	for _, name := range names {
+	return &entryList{names, func(name string) ([][]byte, error) {
 		chunks, err := b.txn.Get(cell, name)
 		if err != nil {
 			return nil, err
 		}
-		add(p, name, chunks)
+		count, err := countValues(spec.Value, chunks)
+		entry := binary.BigEndian.AppendUint32([]byte(name), count)
+		return [][]byte{append(entry, slices.Concat(chunks...)...)}, err
+	}}, err
+}
+
+// countValues counts the encoded values of chunks.
+func countValues(value *coder.Coder, chunks [][]byte) (count uint32, err error) {
+	for _, c := range chunks {
+		for at := 0; at < len(c); count++ {
+			n, err := value.Measure(c[at:])
+			if err == nil && n == 0 {
+				err = coder.ErrMalformed // values of no byte leave none to count
+			}
+			if err != nil {
+				return 0, fmt.Errorf("value %v: %w", value, err)
+			}
+			at += n
+		}
 	}
-	return p.chunks, nil
+	return count, nil
 }
 
 // Append adds values to user state.

@@ -271,20 +271,74 @@ func TestContinuationTokens(t *testing.T) {
 			t.Errorf("second page: got %d bytes, error %v", len(page), err)
 		}
 	}
-	tests := map[string][]byte{
+	for name, token := range map[string][]byte{
+		"huge":      binary.AppendUvarint(nil, math.MaxUint64),
+		"beyond":    binary.AppendUvarint(nil, 3*pageBytes+1),
+		"cut short": {0x80},
+		"overflow":  bytes.Repeat([]byte{0xff}, 11),
+	} {
+		for _, key := range []harness.UserStateKey{bagKey("u"), bagKey("empty")} {
+			if _, _, err := b.Get(t.Context(), key, token); !errors.Is(err, errToken) {
+				t.Errorf("%s, of %q: got error %v, want %v", name, key.Key, err, errToken)
+			}
+		}
+	}
+	b.input = []element.Block{{Pages: []*element.Page{{Token: "a", Chunks: [][]byte{{1}, {2}, {3}}}}}}
+	for name, token := range map[string][]byte{
 		"beyond the last": {3},
 		"huge":            binary.AppendUvarint(nil, math.MaxUint64),
 		"cut short":       {0x80},
 		"overflow":        bytes.Repeat([]byte{0xff}, 11),
 		"trailing bytes":  {1, 1},
 		"text":            []byte("page 2"),
-	}
-	for name, token := range tests {
-		if _, _, err := b.Get(t.Context(), bagKey("u"), token); !errors.Is(err, errToken) {
-			t.Errorf("%s: got error %v, want %v", name, err, errToken)
+	} {
+		if _, _, err := b.Get(t.Context(), harness.PageKey{Token: "a"}, token); !errors.Is(err, errToken) {
+			t.Errorf("%s, of a value: got error %v, want %v", name, err, errToken)
 		}
-		if _, _, err := b.Get(t.Context(), bagKey("empty"), token); !errors.Is(err, errToken) {
-			t.Errorf("%s, of an empty bag: got error %v, want %v", name, err, errToken)
+	}
+}
+
+// TestReadingGoesOnAfterWrites shows that a token of one bundle is good for the
+// next: an SDK that keeps state may have read only the first page of it.
+func TestReadingGoesOnAfterWrites(t *testing.T) {
+	store := state.NewMemory()
+	large := strings.Repeat("x", pageBytes-1)
+	begin := func(values []string, names ...string) *bundleState {
+		b := stateOn(store)
+		for _, v := range values {
+			add(t, b, bagKey("u"), []byte(v))
+		}
+		for _, n := range names {
+			add(t, b, mapKey(harness.PartMapValues, n+large), []byte("value"))
+		}
+		return b
+	}
+	cells := []harness.UserStateKey{bagKey("u"), mapKey(harness.PartMapKeys, "")}
+	want := []string{"23", "d" + large + "e" + large + "f" + large}
+	tokens := make([][]byte, len(cells))
+	b := begin([]string{"1", large, "2"}, "b", "d", "f")
+	for i, cell := range cells {
+		var err error
+		if _, tokens[i], err = b.Get(t.Context(), cell, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.txn.Apply(); err != nil {
+		t.Fatal(err)
+	}
+	b = begin([]string{"3"}, "a", "e")
+	for i, cell := range cells {
+		got := ""
+		for token := tokens[i]; len(token) > 0; {
+			page, next, err := b.Get(t.Context(), cell, token)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += string(page)
+			token = next
+		}
+		if got != want[i] {
+			t.Errorf("cell %d: got %d bytes %.10q, want %d bytes %.10q", i, len(got), got, len(want[i]), want[i])
 		}
 	}
 }

@@ -254,7 +254,7 @@ func (s *scheduler) status() []StageStatus {
 	for i, st := range s.stages {
 		out[i] = StageStatus{
 			Stage: st.ID, Name: st.Name, Done: st.finished, Running: st.running,
-			Pending: int(st.queue.Count()), ElementsIn: st.elementsIn, BytesIn: st.bytesIn,
+			Pending: int(st.queue.Count() + st.gate.waiting()), ElementsIn: st.elementsIn, BytesIn: st.bytesIn,
 			Watermark: s.tracker.Output(st.ID),
 		}
 		if out[i].Watermark < element.MaxTime {

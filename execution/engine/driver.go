@@ -160,6 +160,8 @@ func (d *driver) obey(ctx context.Context, orders []order, alarm *alarm) (done b
 			d.startBundle(ctx, o)
 		case splitBundle:
 			d.splitBundle(ctx, o)
+		case forgetWindows:
+			d.views.forget(o.view, o.windows)
 		case wakeAt:
 			alarm.set(o.at - d.clock.now())
 		case stageFinished:

@@ -41,8 +41,10 @@ type workerRefused struct {
 type bundleDone struct {
 	id harness.BundleID
 	// outputs in the order of the stage's outputs.
-	outputs   []shuffle.Output
-	timers    []timerChange
+	outputs []shuffle.Output
+	timers  []timerChange
+	// shown are the windows of a view that hold something new.
+	shown     [][]byte
 	residuals []residual
 }
 
@@ -87,7 +89,7 @@ func (taskPanicked) fact()  {}
 func (tick) fact()          {}
 
 // order is what the scheduler wants done. The set is closed: [startWorker],
-// [startBundle], [splitBundle], [wakeAt], [stageFinished], [bundleRetried],
+// [startBundle], [splitBundle], [forgetWindows], [wakeAt], [stageFinished], [bundleRetried],
 // [workerReplaced], [finishJob], [failJob].
 //
 //sumtype:decl
@@ -115,6 +117,12 @@ type splitBundle struct {
 	fraction float64
 }
 
+// forgetWindows says which windows of a view are not read any more.
+type forgetWindows struct {
+	view    plan.StageID
+	windows []string
+}
+
 // wakeAt asks for a tick at the time, and replaces what was asked before.
 type wakeAt struct{ at time.Duration }
 
@@ -134,6 +142,7 @@ type (
 func (startWorker) order()    {}
 func (startBundle) order()    {}
 func (splitBundle) order()    {}
+func (forgetWindows) order()  {}
 func (wakeAt) order()         {}
 func (stageFinished) order()  {}
 func (bundleRetried) order()  {}

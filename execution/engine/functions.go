@@ -44,7 +44,7 @@ func (d *driver) callOn(
 	ctx context.Context, w harness.Worker, fn *plan.Stage, input []element.Block,
 ) ([]shuffle.Output, error) {
 	out := newCollector(d.pipes[fn.ID])
-	st := &bundleState{views: d.views, txn: d.store.Begin(), stage: fn, input: input}
+	st := &bundleState{sides: d.views.open(fn), txn: d.store.Begin(), stage: fn, input: input}
 	defer st.end()
 	x, err := w.Start(ctx, &harness.Bundle{
 		ID: harness.BundleID(-d.calls.Add(1)), Stage: fn, Input: input, Output: out, State: st,

@@ -50,7 +50,11 @@ func newPipes(p *plan.Plan) []*pipe {
 			}
 		}
 		for _, side := range s.SideInputs {
-			wants[side.Edge].Plain = true
+			if side.View == 0 {
+				wants[side.Edge].Plain = true
+			} else {
+				wants[s.Input.Edge].Windows = true
+			}
 		}
 	}
 	for _, fn := range p.Functions {
@@ -83,7 +87,8 @@ type collector struct {
 	// counted is what each output has added to the pipe's counts.
 	counted []counted
 	timers  timerCollector
-	// shown are the windows of a view that have got other contents.
+	// shown is what is new in the windows of a view. Only one goroutine of the
+	// stage's operator writes it.
 	shown   []group.Contents
 	failure atomic.Pointer[error]
 }

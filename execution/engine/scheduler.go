@@ -22,7 +22,8 @@ import (
 // Its users may assume:
 //
 //  1. Every element of an edge is, for each consumer, in exactly one place: in
-//     the consumer's queue, in a retry, delayed, or in one running bundle.
+//     the consumer's queue, at its gate, in a retry, delayed, or in one running
+//     bundle.
 //  2. A key group of a keyed stage is in at most one running bundle.
 //  3. Output of a bundle reaches queues only with its bundleDone, in the same
 //     step in which its input is given up.
@@ -76,14 +77,19 @@ type stageState struct {
 	queue *shuffle.Queue
 	// hold is how queued blocks hold the watermark.
 	hold watermark.Kind
-	// upstream writes the main input, sides the side inputs.
+	// upstream writes the main input, sides the side inputs that are complete
+	// before the stage begins.
 	upstream, sides []*stageState
-	retries         []*work
-	delayed         []delayedBlock // by due
-	timers          *timer.Set     // nil if the stage has none
-	fired           bool           // the last work was timers
-	running         int
-	finished        bool
+	// gate is not nil where the stage reads views that are shown window by
+	// window, viewed where it shows one.
+	gate     *gate
+	viewed   *viewGate
+	retries  []*work
+	delayed  []delayedBlock // by due
+	timers   *timer.Set     // nil if the stage has none
+	fired    bool           // the last work was timers
+	running  int
+	finished bool
 	// splittable elements are leased few at a time.
 	splittable bool
 	elementsIn int64
@@ -167,7 +173,9 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 			s.consumers[in.Edge] = append(s.consumers[in.Edge], st)
 		}
 		for _, side := range stage.SideInputs {
-			st.sides = append(st.sides, writers[side.Edge]...)
+			if side.View == 0 {
+				st.sides = append(st.sides, writers[side.Edge]...)
+			}
 		}
 		st.sides = distinct(st.sides)
 		for _, u := range st.upstream {
@@ -181,6 +189,7 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 			s.timed = append(s.timed, st)
 		}
 	}
+	newGates(p, s.stages)
 	s.tracker, s.synchronized = watermark.New(upstream), watermark.NewRelaxed(upstream)
 	return s
 }
@@ -224,7 +233,7 @@ func environmentOf(stage *plan.Stage) plan.EnvironmentID {
 
 // busy says whether the stage has work, besides timers.
 func (st *stageState) busy() bool {
-	return st.running > 0 || len(st.retries) > 0 || len(st.delayed) > 0 || st.queue.Count() > 0
+	return st.running > 0 || len(st.retries) > 0 || len(st.delayed) > 0 || st.queue.Count() > 0 || st.gate.waiting() > 0
 }
 
 // distinct returns the stages without repetitions, in order of id.
@@ -311,7 +320,9 @@ func (s *scheduler) advance() {
 	for again := true; again; again = s.dropUnreachable() {
 		s.synchronized.Advance()
 		for _, id := range s.tracker.Advance() {
-			if st := s.stages[id]; s.tracker.Output(id) == element.MaxTime {
+			st := s.stages[id]
+			s.openGates(st)
+			if s.tracker.Output(id) == element.MaxTime {
 				s.finish(st)
 			}
 		}
@@ -419,6 +430,7 @@ func (s *scheduler) settle(id harness.BundleID) *bundle {
 // given up, so that the watermark never slips between the two.
 func (s *scheduler) commit(f bundleDone) {
 	b := s.settle(f.id)
+	s.show(b.stage, f.shown)
 	for i, out := range b.stage.Outputs {
 		s.deliver(out.Edge, &f.outputs[i])
 	}
@@ -440,13 +452,13 @@ func (s *scheduler) deliver(edge plan.EdgeID, out *shuffle.Output) {
 	for _, c := range s.consumers[edge] {
 		if !c.Input.Keyed {
 			for _, b := range out.Plain {
-				s.push(c, element.Unkeyed, b)
+				s.arrive(c, element.Unkeyed, b)
 			}
 			continue
 		}
 		for g, blocks := range out.Keyed {
 			for _, b := range blocks {
-				s.push(c, element.KeyGroup(g), b)
+				s.arrive(c, element.KeyGroup(g), b)
 			}
 		}
 	}

@@ -1,183 +1,339 @@
 package engine
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
 
+	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/group"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 )
 
-// views keeps the side inputs of a job: the committed blocks of each edge
-// that is read as one, and the indices made of them.
+// views keeps the side inputs of a job: those of complete edges, which are
+// read when all stages that write them are finished, and those that stages of
+// kind View show window by window, and show again.
 //
-// A bundle that reads a side input starts only when all stages that write it
-// are finished: no block is added after the first look-up. Look-ups come from
-// any goroutine, but only while a bundle of a stage that reads the view runs:
-// no view is freed under them.
+// The job's loop owns it. A bundle is given a [sideInput] for each of its
+// stage's side inputs, with which it reads the same from its beginning to its
+// end, whatever the loop does meanwhile.
 type views struct {
-	edges []*view // nil where an edge is no side input
-	// readers lists for each stage the edges it reads, once each.
-	readers [][]plan.EdgeID
+	plan *plan.Plan
+	// complete views by edge, shown views by stage; nil where there is none, or
+	// no stage is left that reads it.
+	complete []*completeView
+	shown    []*shownView
+	// readers counts the unfinished stages that read a view.
+	readers map[viewID]int
 }
 
-// view is one edge read as a side input.
-type view struct {
-	layout *shuffle.Layout
-	// readers is the number of unfinished stages that read it. Together with
-	// blocks it belongs to the job's loop until the first look-up.
-	readers int
-	blocks  []element.Block
-
-	iterable func() (map[string]*pages, error)
-	multimap func() (map[string]*keyedPages, error)
+// viewID names a view as [plan.SideInput] does.
+type viewID struct {
+	edge plan.EdgeID
+	view plan.StageID
 }
 
-// pages is a run of encoded values in chunks of whole values.
-type pages struct{ chunks [][]byte }
-
-// keyedPages holds the values of each key of a window.
-type keyedPages struct {
-	keys   []string // in order of first appearance
-	values map[string]*pages
-	counts map[string]int
-
-	// keyPages is the distinct keys, entryPages each key followed by the
-	// iterable of its values.
-	keyPages, entryPages func() *pages
+// sideInput is a side input as one bundle sees it.
+type sideInput interface {
+	// in returns the contents of a window, nil if there are none.
+	in(window []byte) (*contents, error)
+	// token is equal for bundles that see the same.
+	token() []byte
+	// release says that the bundle has ended.
+	release()
 }
-
-func newKeyedPages() *keyedPages {
-	w := &keyedPages{values: make(map[string]*pages), counts: make(map[string]int)}
-	w.keyPages = sync.OnceValue(w.listKeys)
-	w.entryPages = sync.OnceValue(w.listEntries)
-	return w
-}
-
-// pageBytes is what chunks of a view are filled up to.
-const pageBytes = 1 << 20
 
 func newViews(p *plan.Plan) *views {
-	v := &views{edges: make([]*view, len(p.Edges)), readers: make([][]plan.EdgeID, len(p.Stages))}
+	v := &views{
+		plan:     p,
+		complete: make([]*completeView, len(p.Edges)),
+		shown:    make([]*shownView, len(p.Stages)),
+		readers:  make(map[viewID]int),
+	}
 	for _, s := range p.Stages {
-		for _, side := range s.SideInputs {
-			if slices.Contains(v.readers[s.ID], side.Edge) {
-				continue
+		for _, id := range viewsOf(s) {
+			v.readers[id]++
+			e := p.Edges[id.edge]
+			if id.view == 0 {
+				v.complete[id.edge] = newCompleteView(e)
+			} else {
+				v.shown[id.view] = newShownView(id.view, e.Value)
 			}
-			v.readers[s.ID] = append(v.readers[s.ID], side.Edge)
-			if v.edges[side.Edge] == nil {
-				e := p.Edges[side.Edge]
-				v.edges[side.Edge] = newView(&shuffle.Layout{Value: e.Value, Window: e.Windowing.Window})
-			}
-			v.edges[side.Edge].readers++
 		}
 	}
 	return v
 }
 
-func newView(layout *shuffle.Layout) *view {
-	v := &view{layout: layout}
-	v.iterable = sync.OnceValues(v.indexWindows)
-	v.multimap = sync.OnceValues(v.indexKeys)
-	return v
+// viewsOf returns the views a stage reads, each once.
+func viewsOf(s *plan.Stage) []viewID {
+	var ids []viewID
+	for _, side := range s.SideInputs {
+		if id := (viewID{side.Edge, side.View}); !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // add keeps committed blocks of an edge, if it is a side input that is still
 // wanted.
 func (v *views) add(edge plan.EdgeID, blocks []element.Block) {
-	if w := v.edges[edge]; w != nil {
+	if w := v.complete[edge]; w != nil {
 		w.blocks = append(w.blocks, blocks...)
 	}
 }
 
+// show makes a new version of a view, in which some windows hold something
+// else than before.
+func (v *views) show(stage plan.StageID, windows []group.Contents) {
+	if w := v.shown[stage]; w != nil && len(windows) > 0 {
+		w.show(windows)
+	}
+}
+
+// forget frees windows of a view that nobody asks for any more.
+func (v *views) forget(stage plan.StageID, windows []string) {
+	if w := v.shown[stage]; w != nil {
+		w.forget(windows)
+	}
+}
+
+// open returns the side inputs of a bundle, in the order of its stage's.
+func (v *views) open(s *plan.Stage) []sideInput {
+	sides := make([]sideInput, len(s.SideInputs))
+	for i, side := range s.SideInputs {
+		if side.View == 0 {
+			sides[i] = v.complete[side.Edge]
+		} else {
+			sides[i] = v.shown[side.View].open()
+		}
+	}
+	return sides
+}
+
 // stageFinished frees the views that no other stage reads.
 func (v *views) stageFinished(id plan.StageID) {
-	for _, edge := range v.readers[id] {
-		if v.edges[edge].readers--; v.edges[edge].readers == 0 {
-			v.edges[edge] = nil
+	for _, id := range viewsOf(v.plan.Stages[id]) {
+		if v.readers[id]--; v.readers[id] > 0 {
+			continue
+		}
+		if id.view == 0 {
+			v.complete[id.edge] = nil
+		} else {
+			v.shown[id.view] = nil
 		}
 	}
 }
 
 // drop frees everything.
-func (v *views) drop() { clear(v.edges) }
+func (v *views) drop() {
+	clear(v.complete)
+	clear(v.shown)
+}
 
-// each calls f for every element, once for each of its windows.
-func (v *view) each(f func(e *shuffle.Element, window []byte) error) error {
+// completeView is an edge that is complete when it is read.
+type completeView struct {
+	edge *plan.Edge
+	// blocks belong to the job's loop until the first look-up, which makes the
+	// index of them.
+	blocks []element.Block
+	index  func() (map[string]*contents, error)
+}
+
+func newCompleteView(e *plan.Edge) *completeView {
+	v := &completeView{edge: e}
+	v.index = sync.OnceValues(v.indexWindows)
+	return v
+}
+
+func (v *completeView) in(window []byte) (*contents, error) {
+	index, err := v.index()
+	return index[string(window)], err
+}
+
+func (v *completeView) token() []byte { return strconv.AppendInt([]byte("e"), int64(v.edge.ID), 10) }
+
+func (v *completeView) release() {}
+
+// indexWindows collects the values of each window. The blocks are not needed
+// afterwards.
+func (v *completeView) indexWindows() (map[string]*contents, error) {
+	type values struct {
+		chunks [][]byte
+		count  int
+	}
+	windows := make(map[string]*values)
+	layout := shuffle.Layout{Value: v.edge.Value, Window: v.edge.Windowing.Window}
 	for i := range v.blocks {
-		if err := v.layout.Each(&v.blocks[i], f); err != nil {
-			return fmt.Errorf("side input: %w", err)
+		err := layout.Each(&v.blocks[i], func(e *shuffle.Element, window []byte) error {
+			w := windows[string(window)]
+			if w == nil {
+				w = &values{}
+				windows[string(window)] = w
+			}
+			w.chunks = appendValue(w.chunks, e.Value)
+			w.count++
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("side input: %w", err)
 		}
 	}
-	return nil
+	v.blocks = nil
+	index := make(map[string]*contents, len(windows))
+	for window, w := range windows {
+		index[window] = newContents(v.edge.Value, w.chunks, w.count)
+	}
+	return index, nil
 }
 
-func (v *view) indexWindows() (map[string]*pages, error) {
-	index := make(map[string]*pages)
-	err := v.each(func(e *shuffle.Element, window []byte) error {
-		p := index[string(window)]
-		if p == nil {
-			p = &pages{}
-			index[string(window)] = p
-		}
-		p.add(e.Value)
-		return nil
-	})
-	return index, err
-}
-
-func (v *view) indexKeys() (map[string]*keyedPages, error) {
-	index := make(map[string]*keyedPages)
-	err := v.each(func(e *shuffle.Element, window []byte) error {
-		w := index[string(window)]
-		if w == nil {
-			w = newKeyedPages()
-			index[string(window)] = w
-		}
-		key := e.Key()
-		p := w.values[string(key)]
-		if p == nil {
-			p = &pages{}
-			w.values[string(key)] = p
-			w.keys = append(w.keys, string(key))
-		}
-		p.add(e.Value[len(key):])
-		w.counts[string(key)]++
-		return nil
-	})
-	return index, err
-}
-
-// add copies a value to the last chunk, or to a new one.
-func (p *pages) add(value []byte) {
-	last := len(p.chunks) - 1
-	if last < 0 || len(p.chunks[last]) > 0 && len(p.chunks[last])+len(value) > pageBytes {
-		p.chunks = append(p.chunks, nil)
+// appendValue copies a value to the last chunk, or to a new one.
+func appendValue(chunks [][]byte, value []byte) [][]byte {
+	last := len(chunks) - 1
+	if last < 0 || len(chunks[last]) > 0 && len(chunks[last])+len(value) > pageBytes {
+		chunks = append(chunks, nil)
 		last++
 	}
-	p.chunks[last] = append(p.chunks[last], value...)
+	chunks[last] = append(chunks[last], value...)
+	return chunks
 }
 
-func (w *keyedPages) listKeys() *pages {
-	p := &pages{}
-	for _, k := range w.keys {
-		p.add([]byte(k))
+// shownView is what a View stage has shown.
+type shownView struct {
+	stage plan.StageID
+	value *coder.Coder
+
+	mu sync.Mutex // guards what follows
+	// number is that of the latest version of the view; shows counts the versions
+	// in which windows were shown, not forgotten.
+	number, shows int64
+	// opened counts the bundles that read each version.
+	opened map[int64]int
+	// windows holds what each window is now, and was in the versions that are
+	// being read.
+	windows map[string]*edition
+	// outdated are the windows with more than what is now.
+	outdated map[string]bool
+}
+
+// edition is what a window holds from a version on. Its contents are nil where
+// it is forgotten from then on.
+type edition struct {
+	number   int64
+	contents *contents
+	older    *edition
+}
+
+func newShownView(stage plan.StageID, value *coder.Coder) *shownView {
+	return &shownView{
+		stage: stage, value: value,
+		opened: make(map[int64]int), windows: make(map[string]*edition), outdated: make(map[string]bool),
 	}
-	return p
 }
 
-func (w *keyedPages) listEntries() *pages {
-	p := &pages{}
-	for _, k := range w.keys {
-		entry := append([]byte(k), 0, 0, 0, 0)
-		binary.BigEndian.PutUint32(entry[len(k):], uint32(w.counts[k]))
-		for _, c := range w.values[k].chunks {
-			entry = append(entry, c...)
+func (v *shownView) show(windows []group.Contents) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.number++
+	v.shows++
+	for _, w := range windows {
+		v.replace(string(w.Window), newContents(v.value, w.Chunks, w.Count))
+	}
+}
+
+func (v *shownView) forget(windows []string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.number++
+	for _, w := range windows {
+		v.replace(w, nil)
+	}
+}
+
+// replace says what a window holds in the latest version.
+func (v *shownView) replace(window string, c *contents) {
+	older := v.windows[window]
+	if older != nil && older.number == v.number {
+		older = older.older // the version has not been seen yet
+	}
+	v.windows[window] = &edition{number: v.number, contents: c, older: older}
+	v.trim(window)
+}
+
+// trim drops the editions of a window that no bundle reads.
+func (v *shownView) trim(window string) {
+	newest := v.windows[window]
+	newer := newest
+	for newer.older != nil {
+		if v.reads(newer.older.number, newer.number) {
+			newer = newer.older
+		} else {
+			newer.older = newer.older.older
 		}
-		p.add(entry)
 	}
-	return p
+	switch {
+	case newest.older != nil:
+		v.outdated[window] = true
+	case newest.contents == nil:
+		delete(v.windows, window)
+		delete(v.outdated, window)
+	default:
+		delete(v.outdated, window)
+	}
+}
+
+// reads says whether a bundle reads a version from one to before the other.
+func (v *shownView) reads(from, before int64) bool {
+	for number := range v.opened {
+		if from <= number && number < before {
+			return true
+		}
+	}
+	return false
+}
+
+func (v *shownView) open() *openView {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.opened[v.number]++
+	return &openView{view: v, number: v.number, shows: v.shows}
+}
+
+// openView is a version of a view that a bundle reads.
+type openView struct {
+	view          *shownView
+	number, shows int64
+}
+
+func (o *openView) in(window []byte) (*contents, error) {
+	o.view.mu.Lock()
+	defer o.view.mu.Unlock()
+	e := o.view.windows[string(window)]
+	for e != nil && e.number > o.number {
+		e = e.older
+	}
+	if e == nil {
+		return nil, nil
+	}
+	return e.contents, nil
+}
+
+func (o *openView) token() []byte {
+	return fmt.Appendf(nil, "v%d.%d", o.view.stage, o.shows)
+}
+
+func (o *openView) release() {
+	v := o.view
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.opened[o.number]--; v.opened[o.number] > 0 {
+		return
+	}
+	delete(v.opened, o.number)
+	for window := range v.outdated {
+		v.trim(window)
+	}
 }

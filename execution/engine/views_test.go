@@ -69,7 +69,8 @@ func viewed(t rapid.TB, elements ...[]byte) element.Block {
 
 // sideState is the state of a bundle of stage 1 of viewedPlan.
 func sideState(v *views) *bundleState {
-	return &bundleState{views: v, txn: state.NewMemory().Begin(), stage: viewedPlan().Stages[1]}
+	stage := viewedPlan().Stages[1]
+	return &bundleState{sides: v.open(stage), txn: state.NewMemory().Begin(), stage: stage}
 }
 
 // readAll reads all pages of a cell.
@@ -253,16 +254,16 @@ func TestViewIsFreed(t *testing.T) {
 	v.add(0, []element.Block{block})
 	for id := range plan.StageID(2) {
 		v.stageFinished(id)
-		if v.edges[0] == nil {
+		if v.complete[0] == nil {
 			t.Fatalf("the view is gone with stage %d, before its last reader", id)
 		}
 	}
 	v.stageFinished(2)
-	if v.edges[0] != nil {
+	if v.complete[0] != nil {
 		t.Error("the view is still there after its last reader")
 	}
 	v.add(0, []element.Block{block})
-	if v.edges[0] != nil {
+	if v.complete[0] != nil {
 		t.Error("the view is there again")
 	}
 	v.drop()
