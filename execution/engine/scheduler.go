@@ -105,11 +105,6 @@ type work struct {
 	avoid harness.WorkerID
 }
 
-type delayedBlock struct {
-	due   time.Duration
-	block element.Block
-}
-
 // environment is the workers that execute a set of stages.
 type environment struct {
 	id       plan.EnvironmentID
@@ -347,40 +342,6 @@ func (s *scheduler) fail(err error) {
 func (s *scheduler) push(st *stageState, g element.KeyGroup, b element.Block) {
 	st.queue.Push(g, b)
 	s.tracker.Hold(st.ID, st.hold, b.MinTime)
-}
-
-// release moves what was delayed until now into the queues.
-func (s *scheduler) release() {
-	if s.delayed == 0 {
-		return
-	}
-	for _, st := range s.stages {
-		n := 0
-		for n < len(st.delayed) && st.delayed[n].due <= s.clock {
-			st.queue.Push(element.Unkeyed, st.delayed[n].block)
-			n++
-		}
-		st.delayed = st.delayed[n:]
-		s.delayed -= n
-	}
-}
-
-// delayMax bounds delays, so that no sum of times overflows.
-const delayMax = time.Duration(1) << 61
-
-// leave takes a residual in, now or later. Its hold begins at once.
-func (s *scheduler) leave(st *stageState, r residual) {
-	if r.delay <= 0 {
-		s.push(st, element.Unkeyed, r.block)
-		return
-	}
-	s.tracker.Hold(st.ID, st.hold, r.block.MinTime)
-	d := delayedBlock{min(s.clock, delayMax) + min(r.delay, delayMax), r.block}
-	i, _ := slices.BinarySearchFunc(st.delayed, d.due+1, func(a delayedBlock, due time.Duration) int {
-		return cmp.Compare(a.due, due)
-	})
-	st.delayed = slices.Insert(st.delayed, i, d)
-	s.delayed++
 }
 
 func (s *scheduler) addWorker(f workerReady) {

@@ -1,0 +1,49 @@
+package engine
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/gorunner/gorunner/element"
+)
+
+// delayedBlock is work that is left for later.
+type delayedBlock struct {
+	due   time.Duration
+	block element.Block
+}
+
+// release moves what was delayed until now into the queues.
+func (s *scheduler) release() {
+	if s.delayed == 0 {
+		return
+	}
+	for _, st := range s.stages {
+		n := 0
+		for n < len(st.delayed) && st.delayed[n].due <= s.clock {
+			st.queue.Push(element.Unkeyed, st.delayed[n].block)
+			n++
+		}
+		st.delayed = st.delayed[n:]
+		s.delayed -= n
+	}
+}
+
+// delayMax bounds delays, so that no sum of times overflows.
+const delayMax = time.Duration(1) << 61
+
+// leave takes a residual in, now or later. Its hold begins at once.
+func (s *scheduler) leave(st *stageState, r residual) {
+	if r.delay <= 0 {
+		s.push(st, element.Unkeyed, r.block)
+		return
+	}
+	s.tracker.Hold(st.ID, st.hold, r.block.MinTime)
+	d := delayedBlock{min(s.clock, delayMax) + min(r.delay, delayMax), r.block}
+	i, _ := slices.BinarySearchFunc(st.delayed, d.due+1, func(a delayedBlock, due time.Duration) int {
+		return cmp.Compare(a.due, due)
+	})
+	st.delayed = slices.Insert(st.delayed, i, d)
+	s.delayed++
+}
