@@ -2,10 +2,14 @@ package fnapi
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/gorunner/gorunner/plan"
 )
 
 // The transforms through which a bundle reads its input and writes its output.
@@ -66,4 +70,36 @@ func sourceReaders(d *fnpb.ProcessBundleDescriptor) map[string]map[string]bool {
 		readers[name] = set
 	}
 	return readers
+}
+
+// countedElsewhere finds, for each stage, the PCollection that it reads from the
+// runner if the elements are counted by another stage: by one that writes it, or
+// by the first that reads what the runner itself has written. Each harness counts
+// what it reads and what it writes; the sum would count elements twice.
+func countedElsewhere(stages map[plan.StageID]*fnpb.ProcessBundleDescriptor) map[plan.StageID]string {
+	counted := make(map[string]bool)
+	for _, d := range stages {
+		for _, t := range d.GetTransforms() {
+			if t.GetSpec().GetUrn() == urnSink {
+				for _, pc := range t.GetInputs() {
+					counted[pc] = true
+				}
+			}
+		}
+	}
+	elsewhere := make(map[plan.StageID]string)
+	for _, stage := range slices.Sorted(maps.Keys(stages)) {
+		for _, t := range stages[stage].GetTransforms() {
+			if t.GetSpec().GetUrn() != urnSource {
+				continue
+			}
+			for _, pc := range t.GetOutputs() { // one
+				if counted[pc] {
+					elsewhere[stage] = pc
+				}
+				counted[pc] = true
+			}
+		}
+	}
+	return elsewhere
 }

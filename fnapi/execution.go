@@ -3,6 +3,7 @@ package fnapi
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
@@ -331,7 +332,20 @@ func (e *execution) resolve(ctx context.Context, full []*pipepb.MonitoringInfo, 
 	if err != nil {
 		return nil, fmt.Errorf("stage %s bundle %d: metrics of worker %s: %w", e.bundle.Stage.Name, e.bundle.ID, e.worker.spec.ID, err)
 	}
-	return infos, nil
+	return slices.DeleteFunc(infos, e.countedElsewhere), nil
+}
+
+// The monitoring infos of PCollections.
+const (
+	urnElementCount = "beam:metric:element_count:v1"
+	urnByteSize     = "beam:metric:sampled_byte_size:v1"
+	labelCollection = "PCOLLECTION"
+)
+
+// countedElsewhere says that the info is about what other stages count too.
+func (e *execution) countedElsewhere(info metrics.Info) bool {
+	return e.descriptor.elsewhere != "" && (info.URN == urnElementCount || info.URN == urnByteSize) &&
+		info.Labels[labelCollection] == e.descriptor.elsewhere
 }
 
 // finalize tells the harness that the bundle is durable.

@@ -18,6 +18,7 @@ import (
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/plan"
 )
 
 // bundleRunning has one bundle that the harness has taken up.
@@ -220,6 +221,51 @@ func TestProgress(t *testing.T) {
 			t.Errorf("progress %+v, error %v", p, err)
 		}
 	})
+}
+
+// What a harness reads is counted where it was written.
+func TestElementsAreCountedOnce(t *testing.T) {
+	count := func(urn, pc string) *pipepb.MonitoringInfo {
+		return &pipepb.MonitoringInfo{Urn: urn, Labels: map[string]string{labelCollection: pc}}
+	}
+	inBubble(t, Options{}, func(e *env) {
+		t := e.t
+		w := e.expect(func(s *WorkerSpec) {
+			// A stage before the job's writes what that reads.
+			before := testDescriptors(t)[jobStage]
+			before.Transforms[sinkPort0].Inputs["in"] = "pc0"
+			before.Transforms[sourcePort].Outputs["out"] = "pc"
+			s.Descriptors[jobStage-1] = before
+		})
+		s := e.connect("w1")
+		x := start(t, w, testBundle(1, &sink{}))
+		id := s.nextBundle()
+		s.closeOutputs(id)
+		s.answerBundle(id, &fnpb.ProcessBundleResponse{MonitoringInfos: []*pipepb.MonitoringInfo{
+			count(urnElementCount, "pc0"), count(urnByteSize, "pc0"), count("beam:metric:other", "pc0"), count(urnElementCount, "pc1"),
+		}})
+		r, err := x.Wait()
+		if err != nil || len(r.Metrics) != 2 || r.Metrics[0].URN != "beam:metric:other" || r.Metrics[1].Labels[labelCollection] != "pc1" {
+			t.Errorf("%v, %v", r.Metrics, err)
+		}
+	})
+}
+
+// Of several stages that read the same, the first counts, if none that writes it
+// does.
+func TestCountedElsewhere(t *testing.T) {
+	stage := func(reads, writes string) *fnpb.ProcessBundleDescriptor {
+		d := testDescriptors(t)[jobStage]
+		d.Transforms[sourcePort].Outputs["out"] = reads
+		d.Transforms[sinkPort0].Inputs["in"] = writes
+		return d
+	}
+	got := countedElsewhere(map[plan.StageID]*fnpb.ProcessBundleDescriptor{
+		1: stage("grouped", "a"), 2: stage("grouped", "b"), 3: stage("a", "c"), 4: stage("impulse", "d"),
+	})
+	if diff := cmp.Diff(map[plan.StageID]string{2: "grouped", 3: "a"}, got); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestElementsRead(t *testing.T) {

@@ -95,8 +95,9 @@ func (s *Server) Expect(spec WorkerSpec) (*Worker, error) {
 		return nil, fmt.Errorf("fnapi: expect worker %s: there are %d workers already", spec.ID, len(s.workers))
 	}
 	w := newWorker(s, spec)
+	elsewhere := countedElsewhere(spec.Descriptors)
 	for _, stage := range slices.Sorted(maps.Keys(spec.Descriptors)) {
-		d, err := s.acquireDescriptor(spec, stage)
+		d, err := s.acquireDescriptor(spec, stage, elsewhere[stage])
 		if err != nil {
 			s.releaseDescriptors(w)
 			return nil, fmt.Errorf("fnapi: expect worker %s: %w", spec.ID, err)
@@ -174,6 +175,8 @@ type descriptor struct {
 	// readers are the transforms that read what a data source yields, by the id
 	// of the source.
 	readers map[string]map[string]bool
+	// elsewhere is the PCollection that other stages count; see countedElsewhere.
+	elsewhere string
 	// refs is the number of workers that use the descriptor; guarded by the
 	// server's mu.
 	refs int
@@ -183,7 +186,7 @@ var errOtherDescriptor = errors.New("the job has another descriptor for the stag
 
 // acquireDescriptor finds or makes the descriptor of a stage. The caller holds
 // the server's mu.
-func (s *Server) acquireDescriptor(spec WorkerSpec, stage plan.StageID) (*descriptor, error) {
+func (s *Server) acquireDescriptor(spec WorkerSpec, stage plan.StageID, elsewhere string) (*descriptor, error) {
 	// Harnesses ask for descriptors by id alone, and cache them by it.
 	id := fmt.Sprintf("%s/%d@%s", spec.JobID, stage, spec.Endpoint)
 	origin := spec.Descriptors[stage]
@@ -193,7 +196,7 @@ func (s *Server) acquireDescriptor(spec WorkerSpec, stage plan.StageID) (*descri
 		if err != nil {
 			return nil, fmt.Errorf("descriptor of stage %d: %w", stage, err)
 		}
-		d = &descriptor{proto: p, origin: origin, readers: sourceReaders(p)}
+		d = &descriptor{proto: p, origin: origin, readers: sourceReaders(p), elsewhere: elsewhere}
 		s.descriptors[id] = d
 	}
 	if d.origin != origin {

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -73,17 +74,26 @@ func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
 }
 
 // transformNames are the full names that the user gave to the transforms: those
-// of the pipeline, and the parts of them that only the plan has.
+// of the pipeline, and the parts of them that only the plan has. The ports through
+// which stages read and write have empty names.
 func transformNames(pipeline *pipepb.Pipeline, p *plan.Plan) map[plan.TransformID]string {
 	names := make(map[plan.TransformID]string)
 	for id, t := range pipeline.GetComponents().GetTransforms() {
-		names[plan.TransformID(id)] = t.GetUniqueName()
+		names[plan.TransformID(id)] = cmp.Or(t.GetUniqueName(), id)
 	}
 	for _, stage := range slices.Concat(p.Stages, p.Functions) {
-		if x, ok := stage.Kind.(*plan.Executable); ok {
-			for _, t := range x.Transforms {
-				names[t.ID] = t.Name
-			}
+		x, ok := stage.Kind.(*plan.Executable)
+		if !ok {
+			continue
+		}
+		for _, t := range x.Transforms {
+			names[t.ID] = t.Name
+		}
+		if stage.Input != nil {
+			names[stage.Input.Port] = ""
+		}
+		for _, out := range stage.Outputs {
+			names[out.Port] = ""
 		}
 	}
 	return names

@@ -21,6 +21,7 @@ import (
 
 	"github.com/gorunner/gorunner/execution/engine"
 	"github.com/gorunner/gorunner/fnapi"
+	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/translate"
 )
 
@@ -547,5 +548,20 @@ func TestPrepareWithoutPipeline(t *testing.T) {
 	_, err := w.jobs.Prepare(t.Context(), &jobpb.PrepareJobRequest{JobName: "job"})
 	if status.Code(err) != codes.InvalidArgument {
 		t.Errorf("got %v, want InvalidArgument", err)
+	}
+}
+
+func TestTransformNames(t *testing.T) {
+	stage := fakeStage()
+	stage.Input, stage.Outputs = &plan.Input{Port: "in"}, []plan.Output{{Port: "out"}}
+	part := &plan.Stage{Kind: &plan.Executable{Transforms: []plan.Transform{{ID: "t2/Merge", Name: "Count/Format"}}}}
+	p := pipeline()
+	p.Components.Transforms["nameless"] = &pipepb.PTransform{}
+	got := transformNames(p, &plan.Plan{Stages: []*plan.Stage{{Kind: &plan.Impulse{}}, stage}, Functions: []*plan.Stage{part}})
+	want := map[plan.TransformID]string{
+		"t1": "Count", "t2": "Count/Format", "t2/Merge": "Count/Format", "nameless": "nameless", "in": "", "out": "",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -172,8 +172,9 @@ func (js *jobService) GetPipeline(
 }
 
 // GetJobMetrics returns the metrics of all attempts, and of what was committed,
-// by the names that the user gave the transforms: ids are the SDK's affair, and
-// those of the parts of a transform the translator's.
+// by the names that the user gave the transforms: ids are the SDK's affair, those
+// of the parts of a transform the translator's, and of the ports between stages
+// nobody wants to read.
 func (js *jobService) GetJobMetrics(
 	_ context.Context, req *jobpb.GetJobMetricsRequest,
 ) (*jobpb.GetJobMetricsResponse, error) {
@@ -192,7 +193,13 @@ func (js *jobService) GetJobMetrics(
 const labelTransform = "PTRANSFORM"
 
 func (js *jobService) monitoringInfos(j *job, infos []metrics.Info) []*pipepb.MonitoringInfo {
-	infos, err := metrics.Rename(infos, labelTransform, func(id string) string { return j.transformName(plan.TransformID(id)) })
+	infos, err := metrics.Rename(infos, labelTransform, func(id string) (string, bool) {
+		name, known := j.names[plan.TransformID(id)]
+		if !known {
+			name = id
+		}
+		return name, name != ""
+	})
 	if err != nil {
 		js.server.opts.Log.Warn("metrics of a job", "job", string(j.id), "error", err)
 	}

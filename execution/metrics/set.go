@@ -81,18 +81,24 @@ func (s *Set) insert(key string, e *entry) error {
 // Merge adds all that other holds, which is not changed.
 func (s *Set) Merge(other *Set) error { return s.Add(other.Infos()) }
 
-// Rename returns the infos with new values of a label. Those that then have the
-// same URN and labels are merged, and those that refuse to be are named by the
-// error. The infos given are not changed.
-func Rename(infos []Info, label string, name func(string) string) ([]Info, error) {
-	renamed := slices.Clone(infos)
-	for i, in := range infos {
-		old, ok := in.Labels[label]
-		if !ok || name(old) == old {
-			continue
+// Rename returns the infos with new values of a label, without those of which
+// name says that they are not wanted. Infos that then have the same URN and
+// labels are merged; the error names those that refuse to be. The infos given are
+// not changed.
+func Rename(infos []Info, label string, name func(string) (renamed string, wanted bool)) ([]Info, error) {
+	renamed := make([]Info, 0, len(infos))
+	for _, in := range infos {
+		if old, ok := in.Labels[label]; ok {
+			value, wanted := name(old)
+			if !wanted {
+				continue
+			}
+			if value != old {
+				in.Labels = maps.Clone(in.Labels)
+				in.Labels[label] = value
+			}
 		}
-		renamed[i].Labels = maps.Clone(in.Labels)
-		renamed[i].Labels[label] = name(old)
+		renamed = append(renamed, in)
 	}
 	var set Set
 	err := set.Add(renamed)

@@ -327,14 +327,14 @@ func TestRename(t *testing.T) {
 	}
 	infos := []Info{
 		in("u", "t1/Merge", ints(1)), in("u", "t1/Precombine", ints(2)), in("u", "other", ints(4)), in("v", "t1/Merge", ints(8)),
-		{URN: "w", Type: typeSumInt64, Payload: ints(16)},
+		{URN: "w", Type: typeSumInt64, Payload: ints(16)}, in("u", "port", ints(32)),
 	}
 	before := slices.Clone(infos)
-	got, err := Rename(infos, "PTRANSFORM", func(id string) string {
+	got, err := Rename(infos, "PTRANSFORM", func(id string) (string, bool) {
 		if strings.HasPrefix(id, "t1/") {
-			return "Sum"
+			return "Sum", true
 		}
-		return id
+		return id, id != "port"
 	})
 	want := []Info{
 		in("u", "Sum", ints(3)), in("u", "other", ints(4)), in("v", "Sum", ints(8)),
@@ -348,7 +348,7 @@ func TestRename(t *testing.T) {
 	}
 	infos[1].Type = typeLatestInt64
 	infos[1].Payload = ints(1, 2)
-	if got, err = Rename(infos, "PTRANSFORM", func(string) string { return "Sum" }); !errors.Is(err, ErrTypeChanged) || len(got) != 3 {
+	if got, err = Rename(infos, "PTRANSFORM", func(string) (string, bool) { return "Sum", true }); !errors.Is(err, ErrTypeChanged) || len(got) != 3 {
 		t.Errorf("%v, %v", got, err)
 	}
 }
