@@ -60,8 +60,19 @@ func checkMetrics(t *testing.T, result beam.PipelineResult) {
 	for _, c := range all.Counters() {
 		byName[c.Key.Name] = c
 	}
-	if c := byName["doubled"]; c.Attempted != 4 || c.Committed != 4 {
+	const step = "go_test.double"
+	if c := byName["doubled"]; c.Attempted != 4 || c.Committed != 4 || c.Key.Step != step {
 		t.Errorf("counter %+v", c)
+	}
+	counts := map[string]int64{}
+	for _, pc := range all.PCols() {
+		counts[pc.Key.Step] = pc.Result().ElementCount
+	}
+	// Each is counted once, also where a stage writes it and others read it.
+	for pc, want := range map[string]int64{"Impulse.i0": 1, step + ".i0": 4} {
+		if counts[pc] != want {
+			t.Errorf("%d elements of %s, want %d of all %v", counts[pc], pc, want, counts)
+		}
 	}
 	found := false
 	for _, d := range all.Distributions() {
