@@ -13,19 +13,22 @@ func (p *Plan) Text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "plan: %d stages, %d edges, %d key groups\n", len(p.Stages), len(p.Edges), p.KeyGroups)
 	for _, s := range p.Stages {
-		s.text(&b)
+		s.text(&b, "")
 	}
 	for _, s := range p.Functions {
-		s.text(&b)
+		s.text(&b, "function ")
 	}
 	p.testText(&b)
 	b.WriteString("\n")
 	for _, e := range p.Edges {
-		bounded := ""
+		more := ""
 		if !e.Bounded {
-			bounded = " unbounded"
+			more = " unbounded"
 		}
-		fmt.Fprintf(&b, "e%d %s: %v in %v%s\n", e.ID, e.Name, e.Value, e.Windowing, bounded)
+		if e.Key != nil {
+			more += fmt.Sprintf(", key %v", e.Key)
+		}
+		fmt.Fprintf(&b, "e%d %s: %v in %v%s\n", e.ID, e.Name, e.Value, e.Windowing, more)
 	}
 	return b.String()
 }
@@ -46,8 +49,8 @@ func (p *Plan) testText(b *strings.Builder) {
 	}
 }
 
-func (s *Stage) text(b *strings.Builder) {
-	fmt.Fprintf(b, "\ns%d %v %q\n", s.ID, s.Kind, s.Name)
+func (s *Stage) text(b *strings.Builder, what string) {
+	fmt.Fprintf(b, "\n%ss%d %v %q\n", what, s.ID, s.Kind, s.Name)
 	if s.Input != nil {
 		keyed := ""
 		if s.Input.Keyed {
@@ -177,7 +180,8 @@ func (k *Executable) String() string {
 	return s
 }
 
-// String prints the windowing; what is the default is left out.
+// String prints the windowing; what is the default or makes no difference is
+// left out.
 func (w *Windowing) String() string {
 	s := w.Fn.String()
 	if w.AllowedLateness != 0 {
@@ -191,12 +195,12 @@ func (w *Windowing) String() string {
 	}
 	if _, def := w.Trigger.(DefaultTrigger); !def && w.Trigger != nil {
 		s += ", " + w.Trigger.String()
+		if w.OnTime != FireIfNonEmpty {
+			s += ", on-time pane always"
+		}
 	}
-	if w.Closing != EmitIfNonEmpty {
+	if w.Closing != EmitIfNonEmpty && w.AllowedLateness > 0 {
 		s += ", closing pane always"
-	}
-	if w.OnTime != FireIfNonEmpty {
-		s += ", on-time pane always"
 	}
 	return s
 }

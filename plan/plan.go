@@ -158,6 +158,14 @@ type GroupByKey struct {
 	// otherwise every window is fired once, when the input is complete.
 	Streaming bool
 	// Merge is the function that merges windows, if only the SDK can; else 0.
+	// Such a GroupByKey is streaming, whatever its input. The function takes
+	//
+	//	KV<nonce bytes, iterable<window>>
+	//
+	// and answers it, with the same nonce and the windows' own coder, by the
+	// windows that stay alone and the ones that were made of others:
+	//
+	//	KV<nonce bytes, KV<iterable<window>, iterable<KV<window, iterable<window>>>>>
 	Merge StageID
 	// Key and Value are the components of the input's KV.
 	Key, Value *coder.Coder
@@ -193,7 +201,7 @@ type Executable struct {
 	// its bundles, for what they yield to be seen.
 	Unbounded bool
 	// Truncate is the function that truncates restrictions when the job is
-	// drained, 0 if there is none.
+	// drained, 0 if there is none. It reads and writes the stage's input edge.
 	Truncate StageID
 	// TimeSorted says that the elements of each key come in order of time; the
 	// input is keyed then.

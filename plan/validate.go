@@ -10,48 +10,50 @@ import (
 // Validate says what is wrong with the plan, all of it. What passes may be
 // relied on by everything that executes plans:
 //
-//   - the id of a stage, edge is its index, and every id used exists;
-//   - a stage reads only edges whose writers all come before it;
-//   - keyed inputs and multimap views have a KV;
+//   - the id of a stage, edge is its index, that of a function goes on from
+//     those of the stages, and every id used exists;
+//   - a stage reads only edges whose writers all come before it, and views that
+//     come before it;
+//   - keyed inputs and multimap views have a KV, and a key coder is that of its
+//     beginning;
 //   - every edge has a wire coder, a windowing and a window coder whose end is
 //     known;
 //   - stages of user code have ports, the runner's own have none;
-//   - what a GroupByKey or TimeSort passes through is what its output edge says;
-//   - functions are user code, and what calls them names one;
-//   - every test source is driven by one script, which names no other stage.
+//   - what a GroupByKey, a TimeSort passes through is what its output edge says;
+//   - side inputs of unbounded edges have a view, others have none;
+//   - where only the SDK can merge windows, there is a function that does, of
+//     the coders said with [GroupByKey.Merge];
+//   - every source of a test stream is in one script, which only goes forward.
 //
 // An edge that no stage writes is allowed: it is an empty PCollection.
 func (p *Plan) Validate() error {
-	v := &validator{plan: p, lastWriter: make(map[EdgeID]StageID, len(p.Edges))}
+	v := &validator{plan: p, lastWriter: make(map[EdgeID]StageID, len(p.Edges)), names: map[string]StageID{}}
 	if p.KeyGroups < 1 {
 		v.fail("%d key groups", p.KeyGroups)
 	}
 	for i, e := range p.Edges {
 		v.edge(i, e)
 	}
+	for i, s := range p.Stages {
+		v.identity(StageID(i), s)
+	}
+	for i, s := range p.Functions {
+		v.identity(StageID(len(p.Stages)+i), s)
+	}
 	if len(v.errs) > 0 {
 		return errors.Join(v.errs...)
 	}
-	names := make(map[string]StageID, len(p.Stages))
-	for i, s := range p.Stages {
-		if s == nil || s.ID != StageID(i) {
-			v.fail("stage at %d has another id", i)
-			continue
-		}
-		if other, taken := names[s.Name]; taken || s.Name == "" {
-			v.fail("stage %d: name %q is empty or that of stage %d", i, s.Name, other)
-		}
-		names[s.Name] = s.ID
+	for _, s := range p.Stages {
 		for _, o := range s.Outputs {
 			v.lastWriter[o.Edge] = s.ID
 		}
 	}
 	for _, s := range p.Stages {
-		if s != nil {
-			v.stage(s)
-		}
+		v.stage(s)
 	}
-	v.functions()
+	for _, s := range p.Functions {
+		v.function(s)
+	}
 	v.tests()
 	return errors.Join(v.errs...)
 }
@@ -59,11 +61,24 @@ func (p *Plan) Validate() error {
 type validator struct {
 	plan       *Plan
 	lastWriter map[EdgeID]StageID
+	names      map[string]StageID
 	errs       []error
 }
 
 func (v *validator) fail(format string, args ...any) {
 	v.errs = append(v.errs, fmt.Errorf("plan: "+format, args...))
+}
+
+// identity checks that a stage is where its id says and has a name.
+func (v *validator) identity(id StageID, s *Stage) {
+	if s == nil || s.ID != id {
+		v.fail("stage at %d has another id", id)
+		return
+	}
+	if other, taken := v.names[s.Name]; taken || s.Name == "" {
+		v.fail("stage %d: name %q is empty or that of stage %d", id, s.Name, other)
+	}
+	v.names[s.Name] = id
 }
 
 func (v *validator) edge(i int, e *Edge) {
@@ -76,7 +91,20 @@ func (v *validator) edge(i int, e *Edge) {
 		v.fail("edge %d: no windowing", i)
 	case !isWindow(e.Windowing.Window):
 		v.fail("edge %d: %v is no window coder", i, e.Windowing.Window)
+	case e.Key != nil && !startsWith(e.Value, e.Key):
+		v.fail("edge %d: key %v is not at the start of %v", i, e.Key, e.Value)
 	}
+}
+
+// startsWith says whether values of the coder begin with one of the other.
+func startsWith(c, start *coder.Coder) bool {
+	for c.Kind() == coder.KV {
+		c = c.Component(0)
+		if c.Equal(start) {
+			return true
+		}
+	}
+	return false
 }
 
 func isWindow(c *coder.Coder) bool {
@@ -93,28 +121,21 @@ func (v *validator) stage(s *Stage) {
 	switch k := s.Kind.(type) {
 	case nil:
 		v.fail("stage %d: no kind", s.ID)
-		return
-	case *Impulse:
+	case *Impulse, *TestSource:
 		if s.Input != nil || len(s.SideInputs) > 0 {
-			v.fail("stage %d: an impulse with inputs", s.ID)
-		}
-		v.outputs(s, false)
-	case *TestSource:
-		if s.Input != nil || len(s.SideInputs) > 0 {
-			v.fail("stage %d: a test source with inputs", s.ID)
+			v.fail("stage %d: %v with inputs", s.ID, k)
 		}
 		v.outputs(s, false)
 	case *GroupByKey:
 		v.input(s, false)
 		v.outputs(s, false)
 		v.group(s, k)
-		v.function(s, k.Merge)
 	case *View:
 		v.input(s, false)
-		if len(s.Outputs) > 0 || k.Windowing == nil || s.Input != nil && s.Input.Keyed {
-			v.fail("stage %d: a view with outputs, without windowing or by key", s.ID)
+		if len(s.Outputs) > 0 || s.Input != nil && s.Input.Keyed {
+			v.fail("stage %d: a view with outputs or by key", s.ID)
 		}
-		v.function(s, k.Merge)
+		v.merge(s, k.Windowing, k.Merge)
 	case *TimeSort:
 		v.input(s, false)
 		v.outputs(s, false)
@@ -124,101 +145,29 @@ func (v *validator) stage(s *Stage) {
 		v.outputs(s, true)
 		v.sideInputs(s)
 		v.executable(s, k)
-		v.function(s, k.Truncate)
+		v.splittable(s, k)
 	}
 }
 
-// function checks that a stage calls one, unless its id is 0.
-func (v *validator) function(s *Stage, id StageID) {
-	first := StageID(len(v.plan.Stages))
-	if id != 0 && (id < first || int(id-first) >= len(v.plan.Functions)) {
-		v.fail("stage %d: no function %d", s.ID, id)
+// at returns an edge, nil if there is none of that id.
+func (v *validator) at(id EdgeID) *Edge {
+	if id < 0 || int(id) >= len(v.plan.Edges) {
+		return nil
 	}
+	return v.plan.Edges[id]
 }
-
-func (v *validator) functions() {
-	for i, f := range v.plan.Functions {
-		if f == nil || f.ID != StageID(len(v.plan.Stages)+i) {
-			v.fail("function at %d has another id", i)
-			continue
-		}
-		if _, ok := f.Kind.(*Executable); !ok {
-			v.fail("function %d is no user code", f.ID)
-			continue
-		}
-		v.stage(f)
-	}
-}
-
-// tests checks the scripts of test streams.
-func (v *validator) tests() {
-	drivenBy := make(map[StageID]int)
-	for i, t := range v.plan.Tests {
-		own := make(map[StageID]bool)
-		for _, id := range t.Sources {
-			if other, driven := drivenBy[id]; driven || !v.isTestSource(id) {
-				v.fail("test %d: stage %d is no test source, or that of test %d", i, id, other)
-			}
-			drivenBy[id], own[id] = i, true
-		}
-		for j, event := range t.Events {
-			var id StageID
-			switch e := event.(type) {
-			case TestElements:
-				id = e.Source
-			case TestWatermark:
-				id = e.Source
-			case TestProcessingTime:
-				continue
-			}
-			if !own[id] {
-				v.fail("test %d: event %d: stage %d is no source of it", i, j, id)
-			}
-		}
-	}
-	for _, s := range v.plan.Stages {
-		if s == nil {
-			continue
-		}
-		if _, driven := drivenBy[s.ID]; !driven && v.isTestSource(s.ID) {
-			v.fail("stage %d: a test source without a script", s.ID)
-		}
-	}
-}
-
-func (v *validator) isTestSource(id StageID) bool {
-	if id < 0 || int(id) >= len(v.plan.Stages) || v.plan.Stages[id] == nil {
-		return false
-	}
-	_, ok := v.plan.Stages[id].Kind.(*TestSource)
-	return ok
-}
-
-func (v *validator) timeSort(s *Stage, k *TimeSort) {
-	if s.Input == nil || !s.Input.Keyed || k.Windowing == nil {
-		v.fail("stage %d: an incomplete sort by time", s.ID)
-		return
-	}
-	for _, o := range s.Outputs {
-		if v.exists(o.Edge) && v.exists(s.Input.Edge) && !v.plan.Edges[o.Edge].Value.Equal(v.plan.Edges[s.Input.Edge].Value) {
-			v.fail("stage %d: sorts %v into edge %d of %v", s.ID,
-				v.plan.Edges[s.Input.Edge].Value, o.Edge, v.plan.Edges[o.Edge].Value)
-		}
-	}
-}
-
-func (v *validator) exists(id EdgeID) bool { return id >= 0 && int(id) < len(v.plan.Edges) }
 
 // read returns the edge a stage reads, if that is allowed.
 func (v *validator) read(s *Stage, id EdgeID, what string) *Edge {
-	if !v.exists(id) {
+	e := v.at(id)
+	if e == nil {
 		v.fail("stage %d: %s: no edge %d", s.ID, what, id)
 		return nil
 	}
 	if w, written := v.lastWriter[id]; written && w >= s.ID {
 		v.fail("stage %d: %s: edge %d is written by stage %d, which is not before it", s.ID, what, id, w)
 	}
-	return v.plan.Edges[id]
+	return e
 }
 
 func (v *validator) input(s *Stage, ports bool) {
@@ -238,7 +187,7 @@ func (v *validator) input(s *Stage, ports bool) {
 func (v *validator) outputs(s *Stage, ports bool) {
 	seen := map[TransformID]bool{}
 	for i, o := range s.Outputs {
-		if !v.exists(o.Edge) {
+		if v.at(o.Edge) == nil {
 			v.fail("stage %d: output %d: no edge %d", s.ID, i, o.Edge)
 		}
 		if ports != (o.Port != "") || ports && seen[o.Port] {
@@ -251,60 +200,26 @@ func (v *validator) outputs(s *Stage, ports bool) {
 func (v *validator) sideInputs(s *Stage) {
 	for _, side := range s.SideInputs {
 		e := v.read(s, side.Edge, "side input "+side.Tag)
-		if e != nil && side.Access == AccessMultimap && e.Value.Kind() != coder.KV {
+		if e == nil {
+			continue
+		}
+		if side.Access == AccessMultimap && e.Value.Kind() != coder.KV {
 			v.fail("stage %d: multimap side input %s of coder %v", s.ID, side.Tag, e.Value)
 		}
+		if e.Bounded != (side.View == 0) {
+			v.fail("stage %d: side input %s of edge %d, bounded %t, by view %d", s.ID, side.Tag, e.ID, e.Bounded, side.View)
+		} else if side.View != 0 && !v.isView(s, side) {
+			v.fail("stage %d: side input %s: stage %d is no view of edge %d before it", s.ID, side.Tag, side.View, e.ID)
+		}
 	}
 }
 
-func (v *validator) group(s *Stage, k *GroupByKey) {
-	if s.Input == nil || k.Windowing == nil || k.Key == nil || k.Value == nil {
-		v.fail("stage %d: incomplete GroupByKey", s.ID)
-		return
+// isView says whether the stage of that id makes the view, before s.
+func (v *validator) isView(s *Stage, side SideInput) bool {
+	if side.View < 0 || side.View >= s.ID || int(side.View) >= len(v.plan.Stages) {
+		return false
 	}
-	values := coder.Iterable
-	if k.PagedValues {
-		values = coder.StateBackedIterable
-	}
-	want := coder.Must(coder.KV, k.Key, coder.Must(values, k.Value))
-	for _, o := range s.Outputs {
-		if !v.exists(o.Edge) {
-			continue // said already
-		}
-		if e := v.plan.Edges[o.Edge]; !e.Value.Equal(want) {
-			v.fail("stage %d: writes %v to edge %d of %v", s.ID, want, e.ID, e.Value)
-		}
-	}
-	if !v.exists(s.Input.Edge) {
-		return
-	}
-	if got := v.plan.Edges[s.Input.Edge].Value; !got.Equal(coder.Must(coder.KV, k.Key, k.Value)) {
-		v.fail("stage %d: groups %v and %v, reads %v", s.ID, k.Key, k.Value, got)
-	}
-}
-
-func (v *validator) executable(s *Stage, k *Executable) {
-	if k.Environment == "" {
-		v.fail("stage %d: no environment", s.ID)
-	}
-	if keyed := s.Input != nil && s.Input.Keyed; !keyed && (len(k.States)+len(k.Timers) > 0 || k.TimeSorted) {
-		v.fail("stage %d: state, timers or order of time on an input that is not keyed", s.ID)
-	}
-	for _, st := range k.States {
-		if st.Protocol == OrderedListState && st.Value == nil || st.Protocol == BagState && st.Value != nil {
-			v.fail("stage %d: state %q: value coder %v", s.ID, st.ID, st.Value)
-		}
-	}
-	transforms := make(map[TransformID]bool, len(k.Transforms))
-	for _, t := range k.Transforms {
-		if transforms[t.ID] {
-			v.fail("stage %d: transform %q twice", s.ID, t.ID)
-		}
-		transforms[t.ID] = true
-	}
-	for _, side := range s.SideInputs {
-		if !transforms[side.Transform] {
-			v.fail("stage %d: side input of transform %q, which it has not", s.ID, side.Transform)
-		}
-	}
+	view := v.plan.Stages[side.View]
+	_, is := view.Kind.(*View)
+	return is && view.Input != nil && view.Input.Edge == side.Edge
 }

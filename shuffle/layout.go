@@ -20,6 +20,7 @@ import (
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/plan"
 )
 
 // Layout is how the elements of an edge stand in its blocks.
@@ -28,6 +29,14 @@ type Layout struct {
 	Value *coder.Coder
 	// Window is the coder of the windows.
 	Window *coder.Coder
+	// Key is the coder of the key at the start of the value; nil stands for the
+	// first component of the KV.
+	Key *coder.Coder
+}
+
+// EdgeLayout is the layout of an edge.
+func EdgeLayout(e *plan.Edge) *Layout {
+	return &Layout{Value: e.Value, Window: e.Windowing.Window, Key: e.Key}
 }
 
 // Element is an element cut into its parts; all alias the bytes it was cut
@@ -62,6 +71,13 @@ func (l *Layout) Cut(b []byte) (Element, error) {
 
 // measure returns the extent of the value at the start of b, and of its key.
 func (l *Layout) measure(b []byte) (key, size int, err error) {
+	if l.Key != nil {
+		if key, err = l.Key.Measure(b); err != nil {
+			return 0, 0, err
+		}
+		size, err = l.Value.Measure(b)
+		return key, size, err
+	}
 	if l.Value.Kind() != coder.KV {
 		size, err = l.Value.Measure(b)
 		return 0, size, err

@@ -198,6 +198,23 @@ func TestInvalid(t *testing.T) {
 		{"group of two", func(b builder) {
 			b.Components.Transforms["grouped"].Inputs["i1"] = "read"
 		}, "a GroupByKey has 1 input"},
+		{"test stream with input", func(b builder) {
+			b.testStream("test", "varint").Inputs["i0"] = "read"
+		}, "a TestStream has no input"},
+		{"test stream of no coder", func(b builder) { b.testStream("test", "x") }, `coder "x": does not exist`},
+		{"test stream with too much", func(b builder) {
+			b.testStream("test", "varint", emit("", 0, "\x01\x02"))
+		}, `event 0: element 0: 2 bytes, of which coder varint takes 1`},
+		{"test stream with half a key", func(b builder) {
+			b.coder("pairs", "beam:coder:kv:v1", "bytes", "varint")
+			b.testStream("test", "pairs", emit("", 0, "\x05a"))
+		}, "event 0: element 0: key: "},
+		{"test stream tag", func(b builder) { b.testStream("test", "varint", emit("x", 0, "\x01")) }, `event 0: no output "x"`},
+		{"test stream backwards", func(b builder) {
+			b.testStream("test", "varint", advance("", 5), advance("", 4))
+		}, "event 1: watermark goes back from 5ms to 4ms"},
+		{"test stream back in time", func(b builder) { b.testStream("test", "varint", wait(-1)) }, "processing time goes back"},
+		{"test stream event", func(b builder) { b.testStream("test", "varint", &testEvent{}) }, "unknown kind of event"},
 		{"flatten without output", func(b builder) {
 			b.add("flat", "beam:transform:flatten:v1", nil, "kv", "keyed").Outputs = nil
 		}, "has 0 outputs, not 1"},
@@ -232,11 +249,7 @@ func TestUnsupported(t *testing.T) {
 	b.windows("custom", spec("example:windows:v1", nil), "own", func(ws *pipepb.WindowingStrategy) {
 		ws.MergeStatus = pipepb.MergeStatus_NEEDS_MERGE
 		ws.AccumulationMode = pipepb.AccumulationMode_RETRACTING
-		ws.ClosingBehavior = pipepb.ClosingBehavior_EMIT_ALWAYS
-		ws.AllowedLateness = 1000
-		ws.Trigger = &pipepb.Trigger{Trigger: &pipepb.Trigger_AfterEndOfWindow_{
-			AfterEndOfWindow: &pipepb.Trigger_AfterEndOfWindow{LateFirings: &pipepb.Trigger{}},
-		}}
+		ws.Trigger = &pipepb.Trigger{Trigger: &pipepb.Trigger_ElementCount_{}}
 	})
 	b.group("custom")
 	b.parDo("sided", "bytes", &pipepb.ParDoPayload{
@@ -252,11 +265,26 @@ func TestUnsupported(t *testing.T) {
 		}},
 		StateSpecs: map[string]*pipepb.StateSpec{"s": {}},
 	}, "impulse")
-	b.add("unbounded", "beam:transform:pardo:v1", &pipepb.ParDoPayload{RestrictionCoderId: "own"}, "bytes", "impulse")
+	b.parDo("stateful sdf", "bytes", &pipepb.ParDoPayload{
+		RestrictionCoderId: "own",
+		StateSpecs: map[string]*pipepb.StateSpec{"s": {Spec: &pipepb.StateSpec_BagSpec{
+			BagSpec: &pipepb.BagStateSpec{ElementCoderId: "own"},
+		}}},
+	}, "impulse")
+	b.parDo("unbounded", "bytes", &pipepb.ParDoPayload{RestrictionCoderId: "own"}, "impulse")
 	b.Components.Pcollections["unbounded"].IsBounded = pipepb.IsBounded_UNBOUNDED
-	b.add("test", "beam:transform:teststream:v1", nil, "bytes")
+	b.Components.Pcollections["unbounded"].WindowingStrategyId = "custom"
+	b.parDo("streaming", "bytes", sidePayload("i1"), "impulse", "unbounded")
+	b.testStream("test", "varint")
+	b.add("service", "beam:transform:teststream:v1", &pipepb.TestStreamPayload{
+		CoderId: "varint", Endpoint: &pipepb.ApiServiceDescriptor{Url: "localhost:1"},
+	}, "varint")
+	b.parDo("served", "bytes", nil, "service")
 	b.add("legacy", "beam:transform:read:v1", nil, "bytes")
 	b.add("external", "example:transform:v1", nil, "bytes", "test")
+	b.Components.Pcollections["external"].WindowingStrategyId = "custom"
+	b.testStream("windowed", "varint")
+	b.Components.Pcollections["windowed"].WindowingStrategyId = "custom"
 	b.add("flat", "beam:transform:flatten:v1", nil, "kv", "impulse", "keyed")
 	b.parDo("last", "bytes", nil, "flat")
 	b.Requirements = []string{
@@ -269,16 +297,20 @@ func TestUnsupported(t *testing.T) {
 		t.Fatalf("error %v, want UnsupportedError", err)
 	}
 	for _, want := range []string{
-		`"name of grouped" (grouped): merging WindowFn example:windows:v1`,
+		`"name of grouped" (grouped): merging WindowFn example:windows:v1, which the SDK of environment "sdk" does not`,
 		"(grouped): retracting accumulation",
-		"(grouped): a pane when the window closes, even if empty",
+		"(grouped): trigger: after 0 elements",
 		`(sided): multimap side input "i1" of coder bytes, not a KV`,
 		`(sided): side input "i2" with access pattern "example:access:v1"`,
 
 		`(special): state "s" of unknown kind`,
 		"(special): state on input of coder bytes, not a KV",
-		"(unbounded): unbounded PCollection",
-		"(test): TestStream", "(legacy): a source that is no splittable DoFn",
+		"(stateful sdf): state on input of coder kv<kv<bytes,example:coder:own>,double>, not a KV",
+		`(streaming): side input "i1": merging WindowFn`, `(streaming): side input "i1": retracting`,
+		`(streaming): side input "i1": trigger: after 0 elements`,
+		"(service): TestStream driven by a service (localhost:1)",
+		`(windowed): TestStream with output "i0" in other windows than the global one`,
+		"(legacy): a source that is no splittable DoFn",
 		`(external): unknown URN "example:transform:v1"`,
 		`(flat): input "keyed" has other windows than the output`,
 		"unknown requirement example:requirement:v1",
@@ -287,7 +319,7 @@ func TestUnsupported(t *testing.T) {
 			t.Errorf("no cause says %q", want)
 		}
 	}
-	if t.Failed() || len(un.Causes) != 13 {
+	if t.Failed() || len(un.Causes) != 17 {
 		t.Errorf("%d causes:\n%v", len(un.Causes), err)
 	}
 }
@@ -314,7 +346,9 @@ func TestAnyTrigger(t *testing.T) {
 		end(false, true),
 		{Trigger: &pipepb.Trigger_Always_{}},
 		{Trigger: &pipepb.Trigger_Repeat_{Repeat: &pipepb.Trigger_Repeat{Subtrigger: end(false, false)}}},
-		{Trigger: &pipepb.Trigger_OrFinally_{OrFinally: &pipepb.Trigger_OrFinally{Main: end(false, false)}}},
+		{Trigger: &pipepb.Trigger_OrFinally_{OrFinally: &pipepb.Trigger_OrFinally{
+			Main: end(false, false), Finally: end(false, false),
+		}}},
 	} {
 		b := newBuilder()
 		b.windows("w", spec("beam:window_fn:global_windows:v1", nil), "global_window", func(ws *pipepb.WindowingStrategy) {

@@ -21,24 +21,15 @@ func (t *translator) build() (*Translation, error) {
 		Environments: map[plan.EnvironmentID]*pipepb.Environment{},
 	}
 	for _, e := range t.edges {
-		c := e.collection
-		tr.Plan.Edges = append(tr.Plan.Edges, &plan.Edge{
-			ID:        e.id,
-			Name:      c.id,
-			Value:     t.coders.wire(e.coder).coder,
-			Windowing: t.windowings[c.windowing].plan,
-			Bounded:   c.bounded != pipepb.IsBounded_UNBOUNDED,
-		})
+		tr.Plan.Edges = append(tr.Plan.Edges, t.buildEdge(e))
 	}
 	names := map[string]bool{}
-	for _, s := range t.stages {
-		var desc *fnpb.ProcessBundleDescriptor
+	for _, s := range slices.Concat(t.stages, t.functions) {
 		if s.class == leafSDK {
-			d, err := t.describe(s)
+			desc, err := t.describe(s)
 			if err != nil {
 				return nil, fmt.Errorf("translate: descriptor of stage %d: %w", s.id, err)
 			}
-			desc = d
 			tr.Descriptors[s.id] = desc
 			env := plan.EnvironmentID(s.env)
 			if tr.Environments[env] == nil {
@@ -48,9 +39,32 @@ func (t *translator) build() (*Translation, error) {
 		}
 		st := t.buildStage(s)
 		st.Name = uniqueName(names, s.name())
-		tr.Plan.Stages = append(tr.Plan.Stages, st)
+		if int(s.id) < len(t.stages) {
+			tr.Plan.Stages = append(tr.Plan.Stages, st)
+		} else {
+			tr.Plan.Functions = append(tr.Plan.Functions, st)
+		}
 	}
+	tr.Plan.Tests = t.tests()
 	return tr, nil
+}
+
+func (t *translator) buildEdge(e *edge) *plan.Edge {
+	c, value := e.collection, t.coders.wire(e.coder).coder
+	built := &plan.Edge{
+		ID:        e.id,
+		Name:      c.id,
+		Value:     value,
+		Windowing: t.windowings[c.windowing].plan,
+		Bounded:   !unbounded(c),
+	}
+	if e.keyDepth > 1 {
+		built.Key = value
+		for range e.keyDepth {
+			built.Key = built.Key.Component(0)
+		}
+	}
+	return built
 }
 
 func (t *translator) buildStage(s *stage) *plan.Stage {
@@ -60,12 +74,17 @@ func (t *translator) buildStage(s *stage) *plan.Stage {
 	}
 	for _, n := range s.nodes {
 		for i, side := range n.sides {
-			st.SideInputs = append(st.SideInputs, plan.SideInput{
-				Edge:      n.views[i].edge.id,
+			e := n.views[i].edge
+			view := plan.SideInput{
+				Edge:      e.id,
 				Transform: plan.TransformID(n.id),
 				Tag:       side.tag,
 				Access:    side.access,
-			})
+			}
+			if e.view != nil {
+				view.View = e.view.id
+			}
+			st.SideInputs = append(st.SideInputs, view)
 		}
 	}
 	for _, o := range s.outputs {
@@ -78,26 +97,58 @@ func (t *translator) kind(s *stage) plan.Kind {
 	switch s.class {
 	case leafImpulse:
 		return &plan.Impulse{}
+	case leafTest:
+		return &plan.TestSource{}
+	case leafView:
+		return &plan.View{Windowing: t.windowings[s.input.windowing].plan, Merge: idOf(s.merge)}
+	case leafTimeSort:
+		return &plan.TimeSort{Windowing: t.windowings[s.input.windowing].plan}
 	case leafGroup:
 		kv := t.coders.wire(s.input.edge.coder).coder
 		return &plan.GroupByKey{
-			Windowing:   t.windowings[s.input.windowing].plan,
+			Windowing: t.windowings[s.input.windowing].plan,
+			// Windows that the SDK merges are merged as they come, in state.
+			Streaming:   unbounded(s.input) || s.merge != nil,
+			Merge:       idOf(s.merge),
 			Key:         kv.Component(0),
 			Value:       kv.Component(1),
 			PagedValues: len(s.outputs) == 1 && s.outputs[0].to.paged,
 		}
 	case leafSDK, leafAlias, leafCombine, leafUnknown, leafRefused:
 	}
-	x := &plan.Executable{Environment: plan.EnvironmentID(s.env), Splittable: s.splittable}
+	x := &plan.Executable{
+		Environment: plan.EnvironmentID(s.env),
+		Splittable:  s.splittable,
+		Unbounded:   s.endless(),
+		Truncate:    idOf(s.truncate),
+	}
 	for _, n := range s.nodes {
 		x.Transforms = append(x.Transforms, plan.Transform{ID: plan.TransformID(n.id), Name: n.name, URN: n.urn})
-		x.TimeSorted = x.TimeSorted || n.pardo.GetRequiresTimeSortedInput()
 		if n.keyed {
+			x.TimeSorted = x.TimeSorted || n.pardo.GetRequiresTimeSortedInput() && !n.sorted
 			x.States = append(x.States, t.states(n)...)
 			x.Timers = append(x.Timers, t.timers(n)...)
 		}
 	}
 	return x
+}
+
+// idOf is the id of a stage, 0 for none.
+func idOf(s *stage) plan.StageID {
+	if s == nil {
+		return 0
+	}
+	return s.id
+}
+
+// endless says whether a restriction may have no end. That of one without
+// outputs may: nothing says it has.
+func (s *stage) endless() bool {
+	if !s.splittable {
+		return false
+	}
+	process := s.nodes[0]
+	return len(process.to) == 0 || slices.ContainsFunc(process.to, unbounded)
 }
 
 func (t *translator) states(n *node) []plan.StateSpec {
@@ -145,12 +196,19 @@ func (t *translator) timers(n *node) []plan.TimerSpec {
 // have the same: an SDK may declare another for them, but then a key's bytes
 // would differ between its elements and its timers.
 func (t *translator) inputKey(n *node) string {
-	return t.coders.get(t.coders.wire(n.from[0].coder).id).GetComponentCoderIds()[0]
+	key, ok := t.coders.first(t.coders.wire(n.from[0].coder).id, n.keyDepth())
+	if !ok {
+		panic(fmt.Sprintf("translate: %v is keyed by coder %q", n, n.from[0].coder))
+	}
+	return key
 }
 
 // name is made of the names of the stage's transforms.
 func (s *stage) name() string {
 	if len(s.nodes) == 0 {
+		if s.class == leafView {
+			return s.input.producer.name + "/View"
+		}
 		return s.input.producer.name + "/Encode"
 	}
 	const most = 3

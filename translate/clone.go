@@ -33,9 +33,9 @@ func (f *fuser) openWithClone(n *node) {
 // joinClone puts the node into a stage that holds a clone, if one may take it.
 func (f *fuser) joinClone(n *node) bool {
 	i := slices.IndexFunc(n.from[0].producer.clones, func(c *collection) bool {
-		return f.mayJoin(n, c.producer.stage)
+		return !c.producer.stage.waits && f.mayJoin(n, c.producer.stage)
 	})
-	if i < 0 || f.opts.DisableFusion {
+	if i < 0 || f.opts.DisableFusion || n.waits() {
 		return false
 	}
 	copied := n.from[0].producer.clones[i]

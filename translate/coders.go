@@ -169,6 +169,18 @@ func (t *coderTable) components2(id string) (key, value string, ok bool) {
 	return c.GetComponentCoderIds()[0], c.GetComponentCoderIds()[1], true
 }
 
+// first takes the first component of a KV coder, that many times.
+func (t *coderTable) first(id string, times int) (string, bool) {
+	for range times {
+		key, _, ok := t.components2(id)
+		if !ok {
+			return "", false
+		}
+		id = key
+	}
+	return id, true
+}
+
 // element returns the component of an iterable coder.
 func (t *coderTable) element(id string) (string, bool) {
 	c := t.get(id)

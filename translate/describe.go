@@ -90,9 +90,9 @@ func (d *describer) transform(n *node) error {
 // parDo adds the coders of a payload and returns it. The coders of timers,
 // which the runner cuts apart, are replaced by those it can measure.
 func (d *describer) parDo(n *node) ([]byte, error) {
-	p, changed := n.pardo, false
+	p, changed := n.pardo, n.repack
 	change := func() *pipepb.ParDoPayload {
-		if !changed {
+		if p == n.pardo {
 			p, changed = proto.CloneOf(n.pardo), true
 		}
 		return p

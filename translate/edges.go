@@ -28,6 +28,10 @@ func (t *translator) makeEdges() error {
 	if err := t.connect(); err != nil {
 		return err
 	}
+	t.addViews()
+	if err := t.markKeys(); err != nil {
+		return err
+	}
 	t.stages = slices.DeleteFunc(t.stages, func(s *stage) bool { return s.class == leafAlias })
 	all := len(t.stages)
 	t.sortStages()
@@ -138,18 +142,56 @@ func (t *translator) identityEnvironment(e *edge) (string, error) {
 	return t.environment(e.collection.producer.id, "")
 }
 
-// sortStages orders the stages: each after those that
-// write what it reads, otherwise by the place of their first transform.
+// addViews gives each unbounded side input the stage that materialises it, for
+// all its readers.
+func (t *translator) addViews() {
+	for _, e := range t.edges {
+		if e.collection.viewed && unbounded(e.collection) {
+			e.view = &stage{class: leafView, input: e.collection, order: e.collection.producer.order}
+			t.stages = append(t.stages, e.view)
+		}
+	}
+}
+
+// markKeys says of each edge that is read by key where the key is.
+func (t *translator) markKeys() error {
+	for _, s := range t.stages {
+		if !s.keyed {
+			continue
+		}
+		e, depth := s.input.edge, s.nodes[0].keyDepth()
+		if e.keyDepth != 0 && e.keyDepth != depth {
+			return &UnsupportedError{Causes: []string{fmt.Sprintf(
+				"PCollection %q is read by different keys", e.collection.name)}}
+		}
+		e.keyDepth = depth
+	}
+	return nil
+}
+
+// sortStages orders the stages: each after those that write what it reads and
+// those that materialise its side inputs, otherwise by the place of their
+// first transform.
 func (t *translator) sortStages() {
 	waits := make(map[*stage]int, len(t.stages))
 	for _, s := range t.stages {
 		s.next = nil
 	}
+	wait := func(s, w *stage) {
+		w.next = append(w.next, s)
+		waits[s]++
+	}
 	for _, s := range t.stages {
 		for _, c := range s.reads() {
 			for _, w := range c.edge.writers {
-				w.next = append(w.next, s)
-				waits[s]++
+				wait(s, w)
+			}
+		}
+		for _, n := range s.nodes {
+			for _, c := range n.views {
+				if c.edge.view != nil {
+					wait(s, c.edge.view)
+				}
 			}
 		}
 	}

@@ -7,8 +7,9 @@ import "slices"
 //
 //   - that of the producer of its main input, when both run in the same
 //     environment and the node takes elements in any order (no state, no
-//     timers, no restrictions to be spread), and need not see the same ones
-//     when it is tried again (stable input): what is committed stays as it is;
+//     timers, no restrictions to be spread), at any time (no side inputs that
+//     are still to come), and need not see the same ones when it is tried
+//     again (stable input): what is committed stays as it is;
 //   - one that reads the same materialised PCollection in the same way, so
 //     that it is read once;
 //   - a new one.
@@ -45,12 +46,12 @@ func (f *fuser) place(n *node) {
 			return
 		}
 		f.open(n)
-	case leafImpulse, leafGroup:
+	case leafImpulse, leafTest:
+		f.open(n)
+	case leafGroup, leafTimeSort:
 		s := f.open(n)
-		if len(n.from) > 0 {
-			s.input, s.keyed = n.from[0], true
-		}
-	case leafCombine, leafUnknown, leafRefused:
+		s.input, s.keyed = n.from[0], true
+	case leafCombine, leafUnknown, leafRefused, leafView:
 		panic("translate: " + n.String() + " reached fusion")
 	}
 }
@@ -85,15 +86,26 @@ func (f *fuser) openReader(n *node) {
 }
 
 func (f *fuser) fusable(n *node) bool {
-	return !f.opts.DisableFusion && !n.keyed && !n.splittable && !n.pardo.GetRequiresStableInput()
+	return !f.opts.DisableFusion && !n.keyed && !n.splittable && !n.pardo.GetRequiresStableInput() &&
+		(!n.waits() || n.splits(n.from[0].producer))
+}
+
+// waits says whether elements of some windows have to wait for side inputs.
+// They wait between stages, each window for itself.
+func (n *node) waits() bool { return slices.ContainsFunc(n.views, unbounded) }
+
+// splits says whether the nodes are of one splittable DoFn: what one of them
+// may take up, the other may.
+func (n *node) splits(pair *node) bool {
+	return n.urn == urnSplitAndSize && pair.urn == urnPairWithRestriction && slices.Equal(n.views, pair.views)
 }
 
 // alike says whether the stage reads its input the way n wants it. Sized
 // restrictions are never shared: a split of one reader must not concern
-// another.
+// another. Nor is what waits for side inputs: the other need not.
 func (f *fuser) alike(n *node, s *stage) bool {
 	return !f.opts.DisableFusion && s.class == leafSDK && s.env == n.env &&
-		s.keyed == n.keyed && !s.splittable && !n.splittable
+		s.keyed == n.keyed && !s.splittable && !n.splittable && !s.waits && !n.waits()
 }
 
 // commonStage returns the SDK stage that makes all inputs of an alias, if
@@ -130,6 +142,7 @@ func (f *fuser) open(n *node) *stage {
 func (f *fuser) join(n *node, s *stage) {
 	n.stage = s
 	s.nodes = append(s.nodes, n)
+	s.waits = s.waits || n.waits()
 	for _, c := range slices.Concat(n.from, n.views) {
 		if p := c.producer.stage; p != s {
 			p.next = append(p.next, s)

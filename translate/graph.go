@@ -48,8 +48,24 @@ type node struct {
 	order int
 	// stage the node was fused into.
 	stage *stage
+	// repack is set where pardo is no longer what spec holds.
+	repack bool
+	// sorted is set where the input comes in order of time, by a stage before.
+	sorted bool
+	// script is set on an output of a TestStream.
+	script *script
 	// clones are the outputs of the node's clones in other stages.
 	clones []*collection
+}
+
+// keyDepth is how often the first component is to be taken of the coder of a
+// keyed node's input to come to that of the key: restrictions have the key
+// within the element within the pair within the size.
+func (n *node) keyDepth() int {
+	if n.splittable {
+		return 3
+	}
+	return 1
 }
 
 func (n *node) String() string { return fmt.Sprintf("transform %q (%s)", n.name, n.id) }
@@ -81,6 +97,8 @@ type collection struct {
 	viewed bool
 }
 
+func unbounded(c *collection) bool { return c.bounded == pipepb.IsBounded_UNBOUNDED }
+
 // stage is a set of fused nodes.
 type stage struct {
 	// nodes in topological order; none for an identity stage.
@@ -90,6 +108,8 @@ type stage struct {
 	// input is the materialised main input.
 	input             *collection
 	keyed, splittable bool
+	// waits is set where some elements have to wait for side inputs.
+	waits bool
 	// next are the stages that wait for output of this one.
 	next []*stage
 	// order is the position of the first node.
@@ -99,6 +119,9 @@ type stage struct {
 	outputs []output
 	id      plan.StageID
 	source  plan.TransformID
+	// merge merges the windows of what the stage groups, truncate the
+	// restrictions it processes, if there is such a function.
+	merge, truncate *stage
 }
 
 // output is one way out of a stage.
@@ -117,4 +140,8 @@ type edge struct {
 	// writers counts the outputs that lead here.
 	writers []*stage
 	paged   bool
+	// view is the stage that materialises an unbounded side input.
+	view *stage
+	// keyDepth is that of the nodes that read it by key.
+	keyDepth int
 }

@@ -13,8 +13,8 @@ import (
 // liftable says whether values may be combined before they are grouped.
 //
 // Combining is per key and window, so any WindowFn will do; windows that
-// merge later have their accumulators merged. The trigger must fire once, at
-// the end: another one would count accumulators for elements. And since an
+// merge later have their accumulators merged. The trigger must not count
+// elements, or it would count accumulators in their place. And since an
 // SDK gives an accumulator the timestamp of some of its values only, the
 // result's timestamp must not depend on theirs.
 func (t *translator) liftable(pt *pipepb.PTransform) bool {
@@ -22,7 +22,7 @@ func (t *translator) liftable(pt *pipepb.PTransform) bool {
 		return false
 	}
 	w := t.windowings[t.collections[only(pt.GetInputs())].windowing]
-	return firesOnce(w.proto.GetTrigger()) && w.plan.OutputTime == plan.EndOfWindow
+	return w.triggerErr == nil && !countsElements(w.plan.Trigger) && w.plan.OutputTime == plan.EndOfWindow
 }
 
 // fillCombine decodes the payload of a combine_per_key.

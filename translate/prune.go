@@ -11,7 +11,7 @@ func (t *translator) prune() error {
 		case leafSDK, leafUnknown, leafCombine, leafRefused:
 			live[n] = true
 			continue
-		case leafImpulse, leafGroup, leafAlias:
+		case leafImpulse, leafTest, leafGroup, leafTimeSort, leafAlias, leafView:
 		}
 		for _, c := range n.to {
 			if slices.ContainsFunc(c.consumers, func(m *node) bool { return live[m] }) || len(c.viewers) > 0 {

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -22,11 +23,15 @@ func requirementMet(urn string) bool {
 // what the passes before have found.
 func (t *translator) refuse() error {
 	for _, n := range t.nodes {
-		t.refuseUnbounded(n)
 		t.refuseState(n)
 		t.refuseInputs(n)
 		if n.class == leafGroup {
-			t.refuseWindowing(n)
+			t.refuseWindowing(n, "", n.from[0])
+		}
+		for i, c := range n.views {
+			if unbounded(c) {
+				t.refuseWindowing(n, fmt.Sprintf("side input %q: ", n.sides[i].tag), c)
+			}
 		}
 	}
 	for _, urn := range t.pipeline.GetRequirements() {
@@ -40,36 +45,9 @@ func (t *translator) refuse() error {
 	return nil
 }
 
-// refuseLeaf names a leaf of the Beam model that is not executed.
-func (t *translator) refuseLeaf(n *node) {
-	switch n.urn {
-	case urnTestStream:
-		t.unsupported("%v: TestStream", n)
-	case urnRead:
-		t.unsupported("%v: a source that is no splittable DoFn (%s)", n, n.urn)
-	default:
-		t.unsupported("%v: %s", n, n.urn)
-	}
-}
-
-// refuseUnbounded names the transforms that make something unbounded; what is
-// read from them is not named again.
-func (t *translator) refuseUnbounded(n *node) {
-	if n.class == leafRefused {
-		return
-	}
-	unbounded := func(c *collection) bool { return c.bounded == pipepb.IsBounded_UNBOUNDED }
-	if slices.ContainsFunc(n.to, unbounded) && !slices.ContainsFunc(n.from, unbounded) {
-		t.unsupported("%v: unbounded PCollection", n)
-	}
-}
-
 func (t *translator) refuseState(n *node) {
-	if n.urn == urnPairWithRestriction || n.urn == urnSplitAndSize {
+	if !n.keyed {
 		return
-	}
-	if n.keyed && n.splittable {
-		t.unsupported("%v: splittable DoFn with state or timers", n)
 	}
 	for _, name := range slices.Sorted(maps.Keys(n.pardo.GetStateSpecs())) {
 		if _, ok := stateProtocol(n.pardo.GetStateSpecs()[name]); !ok {
@@ -86,8 +64,8 @@ func (t *translator) refuseState(n *node) {
 
 // refuseInputs names inputs that are not of the shape they must have.
 func (t *translator) refuseInputs(n *node) {
-	if n.class == leafSDK && n.keyed && !n.splittable {
-		if _, _, ok := t.coders.components2(n.from[0].coder); !ok {
+	if n.class == leafSDK && n.keyed {
+		if _, ok := t.coders.first(n.from[0].coder, n.keyDepth()); !ok {
 			t.unsupported("%v: state on input of coder %s, not a KV", n, t.coders.describe(n.from[0].coder))
 		}
 	}
@@ -107,36 +85,27 @@ func (t *translator) refuseInputs(n *node) {
 	}
 }
 
-// refuseWindowing names what cannot be grouped by. Windowing matters nowhere
-// else: elsewhere windows are opaque and triggers do nothing.
-//
-// Any trigger will do. It says from when on a pane may be fired, and when a
-// window closes all that is left in it is fired in any case: over a bounded
-// input the one firing of a window, with all its data, obeys every trigger.
-func (t *translator) refuseWindowing(n *node) {
-	w := t.windowings[n.from[0].windowing]
-	if custom, ok := w.plan.Fn.(plan.CustomWindows); ok && custom.Merging {
-		t.unsupported("%v: merging WindowFn %s", n, custom.URN)
+// refuseWindowing names what the windows of a PCollection cannot be fired by,
+// where the node groups it or reads it as panes are fired. Windowing matters
+// nowhere else: elsewhere windows are opaque and triggers do nothing.
+func (t *translator) refuseWindowing(n *node, what string, c *collection) {
+	w := t.windowings[c.windowing]
+	if w.triggerErr != nil {
+		t.unsupported("%v: %strigger: %v", n, what, w.triggerErr)
 	}
 	if w.proto.GetAccumulationMode() == pipepb.AccumulationMode_RETRACTING {
-		t.unsupported("%v: retracting accumulation", n)
+		t.unsupported("%v: %sretracting accumulation", n, what)
 	}
-	if w.proto.GetClosingBehavior() == pipepb.ClosingBehavior_EMIT_ALWAYS && w.plan.AllowedLateness > 0 {
-		t.unsupported("%v: a pane when the window closes, even if empty", n)
+	custom, ok := w.plan.Fn.(plan.CustomWindows)
+	if !ok || !custom.Merging {
+		return
 	}
-}
-
-// firesOnce says whether the trigger itself asks for one firing of a window,
-// when all data is there. Only then are values combined before they are
-// grouped: other triggers may count them.
-func firesOnce(tr *pipepb.Trigger) bool {
-	switch tr := tr.GetTrigger().(type) {
-	case nil, *pipepb.Trigger_Default_, *pipepb.Trigger_Never_:
-		return true
-	case *pipepb.Trigger_AfterEndOfWindow_:
-		return tr.AfterEndOfWindow.GetEarlyFirings() == nil && tr.AfterEndOfWindow.GetLateFirings() == nil
+	if env, err := t.mergeEnvironment(w); err != nil {
+		t.unsupported("%v: %smerging WindowFn %s: %v", n, what, custom.URN, err)
+	} else if !mergesWindows(t.components.GetEnvironments()[env]) {
+		t.unsupported("%v: %smerging WindowFn %s, which the SDK of environment %q does not merge for a runner",
+			n, what, custom.URN, env)
 	}
-	return false
 }
 
 // stateProtocol is how a state is accessed: as its spec says, and where an

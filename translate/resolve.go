@@ -109,6 +109,8 @@ func (r *resolver) leaf(id string, pt *pipepb.PTransform, env string) error {
 		if len(n.inputs) > 0 || len(n.outputs) != 1 {
 			err = invalid(inTransform(id), "an Impulse has no input and 1 output")
 		}
+	case leafTest:
+		return r.testStream(n)
 	case leafGroup:
 		if len(n.inputs) != 1 || len(n.outputs) != 1 {
 			err = invalid(inTransform(id), "a GroupByKey has 1 input and 1 output")
@@ -118,8 +120,9 @@ func (r *resolver) leaf(id string, pt *pipepb.PTransform, env string) error {
 	case leafAlias:
 		err = r.fillAlias(n)
 	case leafRefused:
-		r.refuseLeaf(n)
-		n.main = sortedValues(n.inputs)
+		return r.read(n, env)
+	case leafTimeSort, leafView:
+		panic("translate: " + n.String() + " is no transform of a pipeline")
 	case leafUnknown:
 		if passesThrough(pt) {
 			return nil
@@ -248,9 +251,9 @@ func (r *resolver) fillParDo(n *node) error {
 	if len(n.main) != 1 {
 		return invalid(inTransform(n.id), "%d main inputs, not 1", len(n.main))
 	}
-	n.keyed = len(n.pardo.GetStateSpecs()) > 0 || len(n.pardo.GetTimerFamilySpecs()) > 0 ||
-		n.pardo.GetRequiresTimeSortedInput()
 	n.splittable = n.urn == urnProcessSized
+	n.keyed = (n.urn == urnParDo || n.splittable) && (len(n.pardo.GetStateSpecs()) > 0 ||
+		len(n.pardo.GetTimerFamilySpecs()) > 0 || n.pardo.GetRequiresTimeSortedInput())
 	return r.checkParDoCoders(n)
 }
 

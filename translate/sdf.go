@@ -3,6 +3,8 @@ package translate
 import (
 	"fmt"
 	"maps"
+
+	"google.golang.org/protobuf/proto"
 )
 
 // partTag is the local name of the input and output of transforms that
@@ -17,8 +19,9 @@ const partTag = "i0"
 //
 // The restriction coder of the payload is that of the restriction together
 // with the watermark estimator's state. All three parts keep payload and side
-// inputs: SDKs set up the same DoFn in each. Pipelines that were expanded by
-// their SDK come in with these three URNs and pass unchanged.
+// inputs: SDKs set up the same DoFn in each; but only process has state and
+// timers. Pipelines that were expanded by their SDK come in with these URNs,
+// and with one for truncating when they are drained, and pass unchanged.
 func (t *translator) expandSDFs() error {
 	nodes := make([]*node, 0, len(t.nodes))
 	for _, n := range t.nodes {
@@ -35,8 +38,8 @@ func (t *translator) expandSDFs() error {
 		paired := t.derive(in, n.id+"/Paired", pairCoder)
 		sized := t.derive(in, n.id+"/Sized", sizedCoder)
 		process := n.sdfPart(urnProcessSized, sized.id, n.outputs)
-		process.splittable = true
-		process.keyed = n.keyed
+		process.pardo, process.repack = n.pardo, false
+		process.splittable, process.keyed = true, n.keyed
 		pair := n.sdfPart(urnPairWithRestriction, in.id, map[string]string{partTag: paired.id})
 		pair.id, pair.part = t.partID(n.id, "PairWithRestriction"), "/PairWithRestriction"
 		split := n.sdfPart(urnSplitAndSize, paired.id, map[string]string{partTag: sized.id})
@@ -47,11 +50,17 @@ func (t *translator) expandSDFs() error {
 	return nil
 }
 
-// sdfPart is the node with another URN, main input and outputs.
+// sdfPart is the node with another URN, main input and outputs, without state
+// and timers.
 func (n *node) sdfPart(urn, main string, outputs map[string]string) *node {
 	p := *n
 	p.urn = urn
 	p.spec = withURN(n.spec, urn)
+	if n.keyed {
+		p.pardo = proto.CloneOf(n.pardo)
+		p.pardo.StateSpecs, p.pardo.TimerFamilySpecs, p.pardo.OnWindowExpirationTimerFamilySpec = nil, nil, ""
+		p.repack = true
+	}
 	p.inputs = maps.Clone(n.inputs)
 	p.inputs[n.mainTag] = main
 	p.main = []string{main}

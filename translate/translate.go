@@ -11,10 +11,13 @@
 //	lift      a combine becomes precombine, group, merge and extract
 //	align     a GroupByKey gets its input in the coders of its output
 //	link      PCollections get producer and consumers; topological order
+//	bound     what is made of something unbounded is unbounded
+//	timesort  unbounded input that is to come in order of time is sorted
 //	prune     what the runner executes and nobody reads goes away
 //	refuse    everything that is not executed is named, all causes at once
 //	fuse      SDK transforms that can run in one bundle become stages
-//	edges     PCollections between stages get writers and a wire coder
+//	edges     PCollections between stages get writers, a wire coder and views
+//	functions what the runner asks of SDKs itself, outside the graph
 //	build     the plan
 //	describe  a bundle descriptor for each stage of user code
 //
@@ -44,7 +47,7 @@ import (
 // Translation is a pipeline ready to be executed.
 type Translation struct {
 	Plan *plan.Plan
-	// Descriptors of the Executable stages. Their ids are unique within the
+	// Descriptors of the Executable stages and functions. Their ids are unique within the
 	// pipeline only; whoever registers them makes them unique in the process,
 	// in a copy, and fills in there the addresses of the services: that of the
 	// State API, and in the payload (a RemoteGrpcPort) of each source and sink
@@ -103,6 +106,12 @@ type translator struct {
 	causes      []string
 	stages      []*stage
 	edges       []*edge
+	// functions are stages outside the graph; merges are those that merge
+	// windows, by windowing strategy.
+	functions []*stage
+	merges    map[string]*stage
+	// scripts are those of the TestStreams.
+	scripts []*script
 }
 
 // Translate makes an executable plan of a pipeline. The error is an
@@ -115,10 +124,11 @@ func Translate(p *pipepb.Pipeline, o Options) (*Translation, error) {
 		components:  p.GetComponents(),
 		windowings:  map[string]*windowing{},
 		collections: map[string]*collection{},
+		merges:      map[string]*stage{},
 	}
 	for _, pass := range []func() error{
 		t.unfold, t.check, t.resolve, t.expandSDFs, t.expandCombines, t.alignGroups, t.link,
-		t.prune, t.refuse, t.fuse, t.makeEdges,
+		t.bound, t.sortByTime, t.prune, t.refuse, t.fuse, t.makeEdges, t.makeFunctions,
 	} {
 		if err := pass(); err != nil {
 			return nil, err

@@ -13,6 +13,7 @@ const (
 	urnWindowInto  = "beam:transform:window_into:v1"
 	urnMapWindows  = "beam:transform:map_windows:v1"
 	urnMergeWindow = "beam:transform:merge_windows:v1"
+	urnImpulseRead = "beam:transform:read_from_impulse_python:v1"
 	urnToString    = "beam:transform:to_string:v1"
 
 	urnReshuffle               = "beam:transform:reshuffle:v1"
@@ -88,7 +89,13 @@ const (
 	// leafSDK is executed by the harness of the transform's environment.
 	leafSDK
 	leafImpulse
+	// leafTest is an output of a TestStream.
+	leafTest
 	leafGroup
+	// leafTimeSort brings the elements of each key in order of time.
+	leafTimeSort
+	// leafView is only a stage: it materialises a side input.
+	leafView
 	// leafAlias makes no new element: the outputs are the inputs.
 	leafAlias
 	leafCombine
@@ -98,19 +105,21 @@ const (
 
 func classOf(urn string) leafClass {
 	switch urn {
-	case urnParDo, urnWindowInto, urnMapWindows, urnMergeWindow, urnToString,
+	case urnParDo, urnWindowInto, urnMapWindows, urnMergeWindow, urnToString, urnImpulseRead,
 		urnCombineGrouped, urnCombinePrecombine, urnCombineMerge, urnCombineExtract, urnCombineConvert,
 		urnPairWithRestriction, urnSplitAndSize, urnProcessSized, urnTruncateSized:
 		return leafSDK
 	case urnImpulse:
 		return leafImpulse
+	case urnTestStream:
+		return leafTest
 	case urnGroupByKey:
 		return leafGroup
 	case urnFlatten, urnCreateView, urnIdentity, urnReshuffle, urnRedistributeByKey, urnRedistributeArbitrarily:
 		return leafAlias
 	case urnCombinePerKey:
 		return leafCombine
-	case urnTestStream, urnRead:
+	case urnRead:
 		return leafRefused
 	}
 	return leafUnknown

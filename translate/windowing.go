@@ -16,6 +16,9 @@ import (
 type windowing struct {
 	proto *pipepb.WindowingStrategy
 	plan  *plan.Windowing
+	// triggerErr says what is wrong with the trigger, which matters only where
+	// it is used.
+	triggerErr error
 	// window is the wire coder of the windows.
 	window wire
 }
@@ -43,10 +46,13 @@ func (t *translator) windowingOf(id string) (*windowing, error) {
 	w.plan = &plan.Windowing{
 		Fn:              fn,
 		Window:          w.window.coder,
-		AllowedLateness: lateness(ws.GetAllowedLateness()),
+		AllowedLateness: max(millis(ws.GetAllowedLateness()), 0),
 		Accumulation:    accumulation(ws.GetAccumulationMode()),
 		OutputTime:      outputTime(ws.GetOutputTime()),
+		Closing:         closing(ws.GetClosingBehavior()),
+		OnTime:          onTime(ws.GetOnTimeBehavior()),
 	}
+	w.plan.Trigger, w.triggerErr = t.trigger(ws.GetTrigger(), 0)
 	t.windowings[id] = w
 	return w, nil
 }
@@ -69,11 +75,18 @@ func outputTime(t pipepb.OutputTime_Enum) plan.OutputTime {
 	return plan.EndOfWindow
 }
 
-// lateness converts milliseconds; beyond what a duration holds it makes no
-// difference, since event time ends there too.
-func lateness(ms int64) time.Duration {
-	const most = int64(1<<63-1) / int64(time.Millisecond)
-	return time.Duration(min(max(ms, 0), most)) * time.Millisecond
+func closing(b pipepb.ClosingBehavior_Enum) plan.Closing {
+	if b == pipepb.ClosingBehavior_EMIT_ALWAYS {
+		return plan.EmitAlways
+	}
+	return plan.EmitIfNonEmpty
+}
+
+func onTime(b pipepb.OnTimeBehavior_Enum) plan.OnTime {
+	if b == pipepb.OnTimeBehavior_FIRE_ALWAYS {
+		return plan.FireAlways
+	}
+	return plan.FireIfNonEmpty
 }
 
 // windowCoderFits holds the window coder against the WindowFn: the runner

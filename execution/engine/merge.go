@@ -87,7 +87,7 @@ func newMerging(p *plan.Plan, fn *plan.Stage) (*merging, error) {
 	if !in.Value.Component(0).Equal(nonce) || !out.Value.Equal(answer) {
 		return nil, fmt.Errorf("%w: question %v, answer %v", errNotMerging, in.Value, out.Value)
 	}
-	return &merging{question: &shuffle.Layout{Value: in.Value, Window: in.Windowing.Window}, answer: &shuffle.Layout{Value: out.Value, Window: out.Windowing.Window}}, nil
+	return &merging{question: shuffle.EdgeLayout(in), answer: shuffle.EdgeLayout(out)}, nil
 }
 
 // mergeBlockBytes is what blocks of questions are filled up to.

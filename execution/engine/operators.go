@@ -152,7 +152,7 @@ func (m *operatorMaker) panes(s *plan.Stage, w *plan.Windowing, mergeID plan.Sta
 func (m *operatorMaker) sort(s *plan.Stage, k *plan.TimeSort) operator {
 	sorter := timesort.New(timesort.Params{
 		Name:     "sort/" + strconv.Itoa(int(s.ID)),
-		Layout:   &shuffle.Layout{Value: m.plan.Edges[s.Input.Edge].Value, Window: m.plan.Edges[s.Input.Edge].Windowing.Window},
+		Layout:   shuffle.EdgeLayout(m.plan.Edges[s.Input.Edge]),
 		Lateness: k.Windowing.AllowedLateness,
 	})
 	return func(ctx context.Context, op *operation) error {

@@ -35,7 +35,7 @@ func newPipes(p *plan.Plan) []*pipe {
 	layouts := make([]*shuffle.Layout, len(p.Edges))
 	wants := make([]shuffle.Partitions, len(p.Edges))
 	for i, e := range p.Edges {
-		layouts[i] = &shuffle.Layout{Value: e.Value, Window: e.Windowing.Window}
+		layouts[i] = shuffle.EdgeLayout(e)
 	}
 	for _, s := range p.Stages {
 		if s.Input != nil {

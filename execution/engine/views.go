@@ -166,7 +166,7 @@ func (v *completeView) indexWindows() (map[string]*contents, error) {
 		count  int
 	}
 	windows := make(map[string]*values)
-	layout := shuffle.Layout{Value: v.edge.Value, Window: v.edge.Windowing.Window}
+	layout := shuffle.EdgeLayout(v.edge)
 	for i := range v.blocks {
 		err := layout.Each(&v.blocks[i], func(e *shuffle.Element, window []byte) error {
 			w := windows[string(window)]
