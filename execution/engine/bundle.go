@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/execution/timer"
 	"github.com/gorunner/gorunner/internal/invariants"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
@@ -30,6 +31,10 @@ type execution struct {
 	handle harness.Execution // nil before the start and after the end
 	share  share
 
+	// forget and dropped belong to the bundle's goroutine.
+	forget  []scope // whose state is forgotten
+	dropped int64   // elements that came too late
+
 	result harness.Result // set before the fact that ends the bundle
 }
 
@@ -42,36 +47,75 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 		layout: d.pipes[o.stage].input, share: newShare(o.input),
 	}
 	x.state = &bundleState{sides: d.views.open(stage), txn: x.txn, stage: stage, input: o.input}
+	if x.out.pipe.expires {
+		x.state.written = &scopes{}
+	}
 	d.mu.Lock()
 	x.worker = d.workers[o.worker]
 	d.running[o.id] = x
 	d.mu.Unlock()
 	b := &harness.Bundle{
-		ID: o.id, Stage: stage, ViewCaches: x.state.tokens(), Input: o.input, Timers: harnessTimers(o.timers), Output: x.out, State: x.state, Time: o.time,
+		ID: o.id, Stage: stage, ViewCaches: x.state.tokens(), Input: o.input, Output: x.out, State: x.state, Time: o.time,
 	}
-	d.task(func() fact { return d.execute(ctx, x, b) })
+	d.task(func() fact { return d.execute(ctx, x, b, o.timers) })
 }
 
 // execute runs the bundle to its end.
-func (d *driver) execute(ctx context.Context, x *execution, b *harness.Bundle) fact {
-	done, err := d.process(ctx, x, b)
+func (d *driver) execute(ctx context.Context, x *execution, b *harness.Bundle, timers []*timer.Timer) fact {
+	done, err := d.process(ctx, x, b, timers)
 	if err != nil {
 		return bundleFailed{id: x.id, err: err, lost: errors.Is(err, harness.ErrWorkerLost)}
 	}
 	return done
 }
 
-func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle) (bundleDone, error) {
+func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle, timers []*timer.Timer) (bundleDone, error) {
 	defer x.state.end()
-	if k, ok := x.stage.Kind.(*plan.Executable); ok && k.TimeSorted {
-		var err error
-		if b.Input, err = x.layout.SortByTime(b.Input); err != nil {
-			return bundleDone{}, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, err)
+	if err := x.prepare(b, timers); err != nil {
+		return bundleDone{}, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, err)
+	}
+	if !x.spent(b) {
+		if err := x.run(ctx, b); err != nil {
+			return bundleDone{}, err
 		}
 	}
+	f, err := x.finish(b)
+	if err != nil {
+		return bundleDone{}, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, err)
+	}
+	return f, nil
+}
+
+// prepare gives the bundle what of its input and timers is for the harness.
+func (x *execution) prepare(b *harness.Bundle, timers []*timer.Timer) error {
+	pipe := x.out.pipe
+	var err error
+	if timers, x.forget, err = pipe.sift(timers, b.Time.Watermark); err != nil {
+		return err
+	}
+	b.Timers = harnessTimers(timers)
+	if pipe.expires {
+		if b.Input, x.dropped, err = pipe.dropLate(b.Input, b.Time.Watermark); err != nil {
+			return err
+		}
+		x.share = newShare(b.Input) // no split begins before the execution
+	}
+	if k, ok := x.stage.Kind.(*plan.Executable); ok && k.TimeSorted {
+		b.Input, err = x.layout.SortByTime(b.Input)
+	}
+	return err
+}
+
+// spent says that nothing is left of the bundle for the harness.
+func (x *execution) spent(b *harness.Bundle) bool {
+	return len(b.Input) == 0 && len(b.Timers) == 0
+}
+
+// run lets the worker execute the bundle.
+func (x *execution) run(ctx context.Context, b *harness.Bundle) error {
 	handle, err := x.worker.Start(ctx, b)
 	if err != nil {
-		return bundleDone{}, err
+		return err
 	}
 	x.mu.Lock()
 	x.handle = handle
@@ -81,19 +125,26 @@ func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle) (
 	x.mu.Lock()
 	x.handle = nil
 	x.mu.Unlock()
-	if err != nil {
-		return bundleDone{}, err
-	}
+	return err
+}
+
+// finish says what the bundle has done.
+func (x *execution) finish(b *harness.Bundle) (bundleDone, error) {
 	f := bundleDone{id: x.id}
+	var err error
 	if f.outputs, f.timers, err = x.out.close(); err != nil {
-		return bundleDone{}, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, err)
+		return f, err
 	}
-	if err = x.out.expirations(&f.timers, b.Input); err != nil {
-		return bundleDone{}, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, err)
+	if f.timers, err = x.out.pipe.endings(f.timers, b.Input, x.state.written); err != nil {
+		return f, err
+	}
+	if err := forget(x.txn, x.stage, x.forget); err != nil {
+		return f, err
 	}
 	for _, c := range x.out.shown {
 		f.shown = append(f.shown, c.Window)
 	}
+	x.result.Metrics = append(x.result.Metrics, x.late()...)
 	f.residuals, err = x.makeResiduals(x.result.Residuals)
 	return f, err
 }

@@ -24,6 +24,9 @@ type bundleState struct {
 	txn   state.Txn
 	stage *plan.Stage
 	input []element.Block
+	// written takes the windows of keys that the bundle writes to; nil where it
+	// is not asked for.
+	written *scopes
 
 	// mu is held for reading by each request.
 	mu    sync.RWMutex
@@ -301,6 +304,7 @@ func (b *bundleState) write(op string, key harness.StateKey, f func(state.Cell, 
 	}
 	cell, err := b.cell(k)
 	if err == nil {
+		b.written.add(k.Key, k.Window)
 		err = f(cell, k)
 	}
 	return b.wrap(op, key, err)

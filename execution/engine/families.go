@@ -16,8 +16,9 @@ type timerFamily struct {
 	// lateness is how long after its end a window expires.
 	lateness time.Duration
 	groups   int
-	// user says that the timers are a user's.
-	user bool
+	// user says that the timers are a user's, forgets that they make the runner
+	// forget the state of a window.
+	user, forgets bool
 }
 
 // expiry returns the end of a window and when it expires.
@@ -61,7 +62,16 @@ func timerFamilies(p *plan.Plan, s *plan.Stage) []timerFamily {
 	var families []timerFamily
 	for _, spec := range specs {
 		w := p.Edges[s.Input.Edge].Windowing
-		families = append(families, timerFamily{spec, w.Window, w.AllowedLateness, groups, user})
+		f := timerFamily{spec: spec, window: w.Window, lateness: w.AllowedLateness, groups: groups, user: user}
+		if _, sorts := s.Kind.(*plan.TimeSort); sorts {
+			f.window = coder.Must(coder.GlobalWindow) // each key has one timer for all windows
+		}
+		families = append(families, f)
+	}
+	if k, ok := s.Kind.(*plan.Executable); ok && len(k.States) > 0 && expires(p, s) {
+		// No harness knows this one, which stands behind those that it knows.
+		w := p.Edges[s.Input.Edge].Windowing
+		families = append(families, timerFamily{window: w.Window, lateness: w.AllowedLateness, groups: groups, forgets: true})
 	}
 	return families
 }

@@ -20,6 +20,8 @@ type pipe struct {
 	outputs []port
 	// families of timers, in the order of the stage's.
 	families []timerFamily
+	// expires says that windows of the input expire.
+	expires bool
 	// elements and bytes count what was written, whether committed or not.
 	elements, bytes atomic.Int64
 }
@@ -71,7 +73,7 @@ func newPipes(p *plan.Plan) []*pipe {
 		if s.Input != nil {
 			pipes[i].input = layouts[s.Input.Edge]
 		}
-		pipes[i].families = timerFamilies(p, s)
+		pipes[i].families, pipes[i].expires = timerFamilies(p, s), expires(p, s)
 		for _, out := range s.Outputs {
 			pipes[i].outputs = append(pipes[i].outputs, port{layouts[out.Edge], wants[out.Edge], p.Edges[out.Edge]})
 		}

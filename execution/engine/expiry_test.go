@@ -54,8 +54,8 @@ func TestExpirations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var changes []timerChange
-		if err := newCollector(newPipes(p)[0]).expirations(&changes, []element.Block{block}); err != nil {
+		changes, err := newPipes(p)[0].endings(nil, []element.Block{block}, nil)
+		if err != nil {
 			t.Fatal(err)
 		}
 		var fire []element.EventTime
