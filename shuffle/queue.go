@@ -78,6 +78,17 @@ func (q *Queue) Push(g element.KeyGroup, b element.Block) {
 	q.list(i)
 }
 
+// Return puts blocks that were leased back to the front of their group.
+func (q *Queue) Return(g element.KeyGroup, blocks []element.Block) {
+	i := q.index(g)
+	q.groups[i].blocks = slices.Insert(q.groups[i].blocks, 0, blocks...)
+	for j := range blocks {
+		q.count += int64(blocks[j].Count)
+		q.bytes += int64(blocks[j].Bytes())
+	}
+	q.list(i)
+}
+
 func (q *Queue) index(g element.KeyGroup) int {
 	if len(q.groups) == 1 {
 		return 0

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/execution/timer"
@@ -21,6 +22,7 @@ type execution struct {
 	stage  *plan.Stage
 	worker harness.Worker
 	layout *shuffle.Layout
+	groups int // of keys
 	out    *collector
 	txn    state.Txn
 	state  *bundleState
@@ -44,7 +46,11 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 	x := &execution{
 		id: o.id, stage: stage,
 		out: newCollector(d.pipes[o.stage]), txn: d.store.Begin(),
-		layout: d.pipes[o.stage].input, share: newShare(o.input),
+		layout: d.pipes[o.stage].input, groups: d.plan.KeyGroups, share: newShare(o.input),
+	}
+	if k, ok := stage.Kind.(*plan.Executable); ok && k.Splittable {
+		x.out.limit = counted{int64(d.opts.CheckpointElements), int64(d.opts.CheckpointBytes)}
+		x.out.full = func() { d.task(func() fact { return bundleFull{o.id} }) }
 	}
 	x.state = &bundleState{sides: d.views.open(stage), txn: x.txn, stage: stage, input: o.input}
 	if x.out.pipe.expires {
@@ -149,14 +155,13 @@ func (x *execution) finish(b *harness.Bundle) (bundleDone, error) {
 	return f, err
 }
 
-// errKeyedResidual reports work left by a stage that has no place for it: a
-// key group is in one bundle, and not in the queue besides.
-var errKeyedResidual = errors.New("a stage with a keyed input cannot leave work for later")
+// errNoInput reports work left for later by a stage that has no place for it.
+var errNoInput = errors.New("a stage without input cannot leave work for later")
 
 // makeResiduals turns what an SDK left into blocks.
 func (x *execution) makeResiduals(rs []harness.Residual) ([]residual, error) {
-	if len(rs) > 0 && (x.stage.Input == nil || x.stage.Input.Keyed) {
-		return nil, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, errKeyedResidual)
+	if len(rs) > 0 && x.stage.Input == nil {
+		return nil, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, errNoInput)
 	}
 	out := make([]residual, 0, len(rs))
 	for i, r := range rs {
@@ -167,9 +172,25 @@ func (x *execution) makeResiduals(rs []harness.Residual) ([]residual, error) {
 		if r.Watermark != nil {
 			block.MinTime = *r.Watermark
 		}
-		out = append(out, residual{block: block, delay: r.Delay})
+		group, err := x.group(&block)
+		if err != nil {
+			return nil, fmt.Errorf("stage %s bundle %d: residual %d: %w", x.stage.Name, x.id, i, err)
+		}
+		out = append(out, residual{block: block, group: group, delay: r.Delay})
 	}
 	return out, nil
+}
+
+// group returns the key group of a block, all of whose elements are in it.
+func (x *execution) group(b *element.Block) (element.KeyGroup, error) {
+	if !x.stage.Input.Keyed {
+		return element.Unkeyed, nil
+	}
+	e, err := x.layout.Cut(b.Data)
+	if err != nil {
+		return 0, err
+	}
+	return shuffle.KeyGroup(e.Key(), x.groups), nil
 }
 
 // commit makes the driver's part of a bundle's effects true, in the loop,
@@ -193,7 +214,7 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 		x := d.forget(f.id)
 		x.out.abandon()
 		d.merge(x, &d.attempted)
-	case workerReady, workerGone, workerRefused, bundleSplit, taskPanicked, tick:
+	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, taskPanicked, tick:
 	}
 	return f, nil
 }
@@ -268,18 +289,33 @@ func (d *driver) split(ctx context.Context, x *execution, fraction float64) bund
 	if err != nil || !ok {
 		return refused
 	}
-	keep, rest, err := x.share.split(x.layout, s)
+	f, err := x.cut(s)
 	if err == nil {
-		var left []residual
-		if left, err = x.makeResiduals(s.Residuals); err == nil {
-			for _, b := range rest {
-				left = append(left, residual{block: b})
-			}
-			return bundleSplit{id: x.id, ok: true, keep: keep, rest: left}
-		}
+		return f
 	}
 	// The harness has given work back that cannot be read. What the bundle
 	// yields is then not the whole: it must not be committed.
 	x.out.fail(fmt.Errorf("split: %w", err))
 	return refused
+}
+
+// cut takes what was given back out of the bundle's share.
+func (x *execution) cut(s harness.Split) (bundleSplit, error) {
+	f := bundleSplit{id: x.id, ok: true}
+	keep, rest, err := x.share.split(x.layout, s)
+	if err != nil {
+		return f, err
+	}
+	if f.rest, err = x.makeResiduals(s.Residuals); err != nil {
+		return f, err
+	}
+	for i := range rest {
+		group, err := x.group(&rest[i])
+		if err != nil {
+			return f, err
+		}
+		f.rest = append(f.rest, residual{block: rest[i], group: group})
+	}
+	f.keep = keep
+	return f, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/internal/invariants"
 	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
 )
 
 // counter is the info of a user's counter.
@@ -297,12 +298,50 @@ func TestResidualsThatCannotBe(t *testing.T) {
 			t.Errorf("%s: got error %v, want one that names the residual", name, err)
 		}
 	}
-	x.stage.Input.Keyed = true
-	if _, err := x.makeResiduals([]harness.Residual{{Element: whole}}); !errors.Is(err, errKeyedResidual) {
-		t.Errorf("keyed: got error %v, want %v", err, errKeyedResidual)
+	x.stage.Input = nil
+	if _, err := x.makeResiduals([]harness.Residual{{Element: whole}}); !errors.Is(err, errNoInput) {
+		t.Errorf("root: got error %v, want %v", err, errNoInput)
 	}
 	if _, err := x.makeResiduals(nil); err != nil {
-		t.Errorf("keyed, nothing left: %v", err)
+		t.Errorf("root, nothing left: %v", err)
+	}
+}
+
+// TestKeyedResiduals shows that what is left of a keyed stage, in whatever way,
+// goes to the group of its key, wherever that stands.
+func TestKeyedResiduals(t *testing.T) {
+	const groups = 64
+	bytes := coder.Must(coder.Bytes)
+	kv := coder.Must(coder.KV, bytes, bytes)
+	layouts := map[string]*shuffle.Layout{
+		"key and value":   {Value: kv, Window: coder.Must(coder.GlobalWindow)},
+		"and restriction": {Value: coder.Must(coder.KV, kv, bytes), Key: bytes, Window: coder.Must(coder.GlobalWindow)},
+	}
+	for name, layout := range layouts {
+		value := func(key string) []byte {
+			if layout.Key != nil {
+				return windowed(0, nil, append(pair(key, "v"), text("r")...))
+			}
+			return windowed(0, nil, pair(key, "v"))
+		}
+		group := func(key string) element.KeyGroup { return shuffle.KeyGroup(text(key), groups) }
+		x := &execution{layout: layout, groups: groups, stage: &plan.Stage{Name: "s", Input: &plan.Input{Keyed: true}}}
+		x.share = newShare([]element.Block{
+			{Data: slices.Concat(value("a"), value("a")), Count: 2}, {Data: value("b"), Count: 1}, {Data: value("c"), Count: 1},
+		})
+		f, err := x.cut(harness.Split{
+			LastPrimary: -1, FirstResidual: 1, Primaries: [][]byte{value("a")}, Residuals: []harness.Residual{{Element: value("a")}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []element.KeyGroup
+		for _, r := range f.rest {
+			got = append(got, r.group)
+		}
+		if want := []element.KeyGroup{group("a"), group("a"), group("b"), group("c")}; !slices.Equal(got, want) {
+			t.Errorf("%s: groups %v, want %v", name, got, want)
+		}
 	}
 }
 

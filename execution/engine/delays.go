@@ -11,6 +11,7 @@ import (
 // delayedBlock is work that is left for later.
 type delayedBlock struct {
 	due   time.Duration
+	group element.KeyGroup
 	block element.Block
 }
 
@@ -22,7 +23,7 @@ func (s *scheduler) release() {
 	for _, st := range s.stages {
 		n := 0
 		for n < len(st.delayed) && st.delayed[n].due <= s.clock {
-			st.queue.Push(element.Unkeyed, st.delayed[n].block)
+			st.queue.Push(st.delayed[n].group, st.delayed[n].block)
 			n++
 		}
 		st.delayed = st.delayed[n:]
@@ -36,11 +37,11 @@ const delayMax = time.Duration(1) << 61
 // leave takes a residual in, now or later. Its hold begins at once.
 func (s *scheduler) leave(st *stageState, r residual) {
 	if r.delay <= 0 {
-		s.push(st, element.Unkeyed, r.block)
+		s.push(st, r.group, r.block)
 		return
 	}
 	s.tracker.Hold(st.ID, st.hold, r.block.MinTime)
-	d := delayedBlock{min(s.clock, delayMax) + min(r.delay, delayMax), r.block}
+	d := delayedBlock{min(s.clock, delayMax) + min(r.delay, delayMax), r.group, r.block}
 	i, _ := slices.BinarySearchFunc(st.delayed, d.due+1, func(a delayedBlock, due time.Duration) int {
 		return cmp.Compare(a.due, due)
 	})

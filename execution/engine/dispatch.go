@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/gorunner/gorunner/element"
@@ -50,6 +48,7 @@ func (s *scheduler) dispatch() {
 			s.startNext(st)
 		}
 	}
+	wake = earlier(wake, s.checkpointDue())
 	if !s.virtual() {
 		wake = earlier(wake, s.nextDue())
 	}
@@ -122,13 +121,34 @@ func (s *scheduler) choose(env *environment) *stageState {
 		if u == necessary && len(s.bundles) > 0 {
 			break
 		}
-		for i := len(env.stages) - 1; i >= 0; i-- {
-			if st := env.stages[i]; s.startable(st, u) {
-				return st
-			}
+		if st := s.chooseOf(env, u); st != nil {
+			return st
 		}
 	}
 	return nil
+}
+
+// chooseOf picks a stage for which there is a reason of the urgency: of those
+// with an end the farthest downstream, of those without the one that was served
+// longest ago, and of these two the same. So none waits for ever.
+func (s *scheduler) chooseOf(env *environment, u urgency) *stageState {
+	var batch, endless *stageState
+	for i := len(env.stages) - 1; i >= 0; i-- {
+		st := env.stages[i]
+		switch {
+		case !st.endless && batch != nil, !s.startable(st, u):
+		case !st.endless && !env.endless:
+			return st
+		case !st.endless:
+			batch = st
+		case endless == nil || st.served < endless.served:
+			endless = st
+		}
+	}
+	if batch == nil || endless != nil && endless.served < env.served {
+		return endless
+	}
+	return batch
 }
 
 func (s *scheduler) startable(st *stageState, u urgency) bool {
@@ -146,7 +166,7 @@ func (s *scheduler) startable(st *stageState, u urgency) bool {
 	if u < necessary && s.backlogged(st) {
 		return false
 	}
-	return u > worthwhile || complete || firing || st.splittable || len(st.retries) > 0 ||
+	return u > worthwhile || complete || firing || st.splittable || st.endless || len(st.retries) > 0 ||
 		st.queue.Bytes() >= s.config.bundleBytes/worthwhileShare
 }
 
@@ -176,10 +196,18 @@ func (s *scheduler) startNext(st *stageState) {
 	work := s.take(st)
 	w := st.env.freest(work.avoid)
 	s.lastBundle++
-	b := &bundle{id: s.lastBundle, stage: st, worker: w, work: work, started: s.now, notBefore: s.now + s.config.splitInterval}
+	b := &bundle{id: s.lastBundle, stage: st, worker: w, work: work, halve: splitTimes{next: s.now + s.config.splitInterval}}
 	s.bundles[b.id] = b
 	st.running++
 	w.used++
+	if st.endless {
+		st.served = b.id
+	} else {
+		st.env.served = b.id
+	}
+	if st.unbounded {
+		s.checkpointFrom(b, s.now+s.config.checkpointInterval)
+	}
 	s.orders = append(s.orders, startBundle{
 		id: b.id, stage: st.ID, worker: w.id, input: work.lease.Blocks, timers: work.timers, time: s.time(st), attempt: work.attempts,
 	})
@@ -218,34 +246,6 @@ func (s *scheduler) limit(st *stageState) shuffle.Limit {
 		l.Elements = max(1, st.queue.Count()/(2*slots))
 	}
 	return l
-}
-
-// splitForIdle asks to split the bundles that have run longest, one for each
-// idle slot, and returns when to look again, 0 for not before something
-// happens.
-func (s *scheduler) splitForIdle(env *environment) time.Duration {
-	if env.id == native {
-		return 0
-	}
-	var next time.Duration
-	idle := env.free()
-	for _, id := range slices.Sorted(maps.Keys(s.bundles)) {
-		b := s.bundles[id]
-		if idle == 0 {
-			break
-		}
-		if b.stage.env != env || b.stage.Input.Keyed || b.splitting {
-			continue
-		}
-		if b.notBefore > s.now {
-			next = earlier(next, b.notBefore)
-			continue
-		}
-		b.splitting = true
-		idle--
-		s.orders = append(s.orders, splitBundle{id: b.id, fraction: 0.5})
-	}
-	return next
 }
 
 // status returns the scheduler's part of the picture of the stages.

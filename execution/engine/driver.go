@@ -68,7 +68,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		running: make(map[harness.BundleID]*execution),
 		sched: newScheduler(p, config{
 			workers: o.Workers, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
-			bundleBytes: int64(o.BundleBytes), splitInterval: o.SplitInterval,
+			bundleBytes: int64(o.BundleBytes), splitInterval: o.SplitInterval, checkpointInterval: o.CheckpointInterval,
 			epoch: begin.epoch(),
 		}),
 		clock: begin,
@@ -89,12 +89,15 @@ func (o Options) withDefaults() Options {
 	def(&o.MaxWorkerRestarts, 8)
 	def(&o.BundleBytes, 32<<20)
 	def(&o.PagedBytes, 4<<20)
+	def(&o.CheckpointElements, 1_000_000)
+	def(&o.CheckpointBytes, 32<<20)
 	wait := func(v *time.Duration, d time.Duration) {
 		if *v == 0 {
 			*v = d
 		}
 	}
 	wait(&o.SplitInterval, 500*time.Millisecond)
+	wait(&o.CheckpointInterval, 100*time.Millisecond)
 	wait(&o.FinalizeTimeout, time.Minute)
 	wait(&o.StopTimeout, 30*time.Second)
 	if o.Log == nil {

@@ -40,6 +40,13 @@ type Options struct {
 	// SplitInterval is how long a bundle runs before the engine considers to
 	// split it for idle slots; default 500 ms.
 	SplitInterval time.Duration
+	// CheckpointInterval is how long a bundle of endless elements runs before
+	// the engine checkpoints it; default 100 ms.
+	CheckpointInterval time.Duration
+	// CheckpointElements and CheckpointBytes are how much a bundle of a
+	// splittable DoFn writes before the engine checkpoints it; default 1 million
+	// elements and 32 MiB.
+	CheckpointElements, CheckpointBytes int
 	// FinalizeTimeout is how long a harness may take to finalize a bundle, which
 	// the end of the job waits for; default 1 min.
 	FinalizeTimeout time.Duration

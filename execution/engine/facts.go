@@ -12,7 +12,7 @@ import (
 
 // fact is something that happened outside the scheduler. The set is closed:
 // [workerReady], [workerGone], [workerRefused], [bundleDone], [bundleFailed],
-// [bundleSplit], [taskPanicked], [tick].
+// [bundleSplit], [bundleFull], [taskPanicked], [tick].
 //
 //sumtype:decl
 type fact interface{ fact() }
@@ -51,6 +51,8 @@ type bundleDone struct {
 // residual is work that a bundle left for later.
 type residual struct {
 	block element.Block
+	// group is the key group, element.Unkeyed where the stage is not keyed.
+	group element.KeyGroup
 	delay time.Duration
 }
 
@@ -72,6 +74,10 @@ type bundleSplit struct {
 	rest []residual
 }
 
+// bundleFull says that a bundle has written as much as one should: the rest of
+// its work is for others.
+type bundleFull struct{ id harness.BundleID }
+
 // taskPanicked says that a goroutine of the job has run into a mistake of the
 // runner itself: nothing is tried again.
 type taskPanicked struct{ err error }
@@ -85,6 +91,7 @@ func (workerRefused) fact() {}
 func (bundleDone) fact()    {}
 func (bundleFailed) fact()  {}
 func (bundleSplit) fact()   {}
+func (bundleFull) fact()    {}
 func (taskPanicked) fact()  {}
 func (tick) fact()          {}
 
@@ -111,7 +118,7 @@ type startBundle struct {
 }
 
 // splitBundle asks to cut a running bundle, keeping the fraction of what
-// remains.
+// remains. With nothing kept it is a checkpoint: the bundle ends.
 type splitBundle struct {
 	id       harness.BundleID
 	fraction float64

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,10 +24,14 @@ type fakeHost struct {
 	before func(w *fakeWorker, b *harness.Bundle) error
 	// after makes the result of a bundle whose elements are executed.
 	after func(b *harness.Bundle) (harness.Result, error)
+	// asked is told of each request to split.
+	asked func(b *harness.Bundle, fraction float64)
 	// split answers in the place of the execution.
 	split func(b *harness.Bundle) (harness.Split, bool, error)
 	// refuse makes every start of a worker fail.
 	refuse error
+	// slots is the number of bundles a worker takes; 0 stands for 2.
+	slots int
 
 	mu      sync.Mutex
 	workers []*fakeWorker
@@ -55,7 +60,7 @@ type fakeWorker struct {
 }
 
 func (w *fakeWorker) ID() harness.WorkerID  { return w.id }
-func (w *fakeWorker) Slots() int            { return 2 }
+func (w *fakeWorker) Slots() int            { return cmp.Or(w.host.slots, 2) }
 func (w *fakeWorker) Done() <-chan struct{} { return w.done }
 func (w *fakeWorker) Err() error            { return harness.ErrWorkerLost }
 func (w *fakeWorker) die()                  { w.once.Do(func() { close(w.done) }) }
@@ -177,6 +182,9 @@ func (x *fakeExecution) Progress(context.Context) (harness.Progress, error) {
 }
 
 func (x *fakeExecution) Split(_ context.Context, fraction float64) (harness.Split, bool, error) {
+	if f := x.worker.host.asked; f != nil {
+		f(x.bundle, fraction)
+	}
 	if f := x.worker.host.split; f != nil {
 		return f(x.bundle)
 	}

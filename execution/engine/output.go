@@ -88,7 +88,14 @@ type collector struct {
 	writers []*shuffle.Writer
 	// counted is what each output has added to the pipe's counts.
 	counted []counted
-	timers  timerCollector
+	// all counts what was written to all outputs. When it comes to one of the
+	// limits that are not 0, full is called, once.
+	all      struct{ elements, bytes atomic.Int64 }
+	limit    counted
+	full     func()
+	reported atomic.Bool
+
+	timers timerCollector
 	// shown is what is new in the windows of a view. Only one goroutine of the
 	// stage's operator writes it.
 	shown   []group.Contents
@@ -137,9 +144,15 @@ func (c *collector) writeBlock(out int, b element.Block) error {
 
 func (c *collector) count(out int) {
 	elements, bytes := c.writers[out].Written()
-	c.pipe.elements.Add(elements - c.counted[out].elements)
-	c.pipe.bytes.Add(bytes - c.counted[out].bytes)
+	more := counted{elements - c.counted[out].elements, bytes - c.counted[out].bytes}
 	c.counted[out] = counted{elements, bytes}
+	c.pipe.elements.Add(more.elements)
+	c.pipe.bytes.Add(more.bytes)
+	all := counted{c.all.elements.Add(more.elements), c.all.bytes.Add(more.bytes)}
+	over := c.limit.elements > 0 && all.elements >= c.limit.elements || c.limit.bytes > 0 && all.bytes >= c.limit.bytes
+	if over && !c.reported.Swap(true) {
+		c.full()
+	}
 }
 
 // fail makes close fail.

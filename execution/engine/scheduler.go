@@ -52,17 +52,20 @@ type scheduler struct {
 	tests      tests
 	orders     []order
 	lastBundle harness.BundleID
-	unfinished int
-	delayed    int           // blocks in all stages' delayed
-	wake       time.Duration // the last wakeAt ordered, 0 for none
-	ended      bool
+	// toCheckpoint lists the running bundles that have a time for it, in the
+	// order in which they got one.
+	toCheckpoint []*bundle
+	unfinished   int
+	delayed      int           // blocks in all stages' delayed
+	wake         time.Duration // the last wakeAt ordered, 0 for none
+	ended        bool
 }
 
 // config is what the scheduler takes from Options.
 type config struct {
 	workers, maxAttempts, maxWorkerRestarts int
 	bundleBytes                             int64
-	splitInterval                           time.Duration
+	splitInterval, checkpointInterval       time.Duration
 	// epoch is the processing time at the start of the job, in milliseconds.
 	epoch element.EventTime
 }
@@ -92,6 +95,12 @@ type stageState struct {
 	finished bool
 	// splittable elements are leased few at a time.
 	splittable bool
+	// unbounded elements are checkpointed after a while.
+	unbounded bool
+	// endless stages have work without end: their input is unbounded, or an
+	// element of it may be. served is the last bundle of such a stage.
+	endless    bool
+	served     harness.BundleID
 	elementsIn int64
 	bytesIn    int64
 }
@@ -111,6 +120,10 @@ type environment struct {
 	workers  []*worker // in order of arrival
 	stages   []*stageState
 	restarts int
+	// endless says that some of the stages are. served is the last bundle of
+	// the others.
+	endless bool
+	served  harness.BundleID
 }
 
 type worker struct {
@@ -132,16 +145,32 @@ func (w *worker) free() int {
 
 // bundle is a running bundle.
 type bundle struct {
-	id      harness.BundleID
-	stage   *stageState
-	worker  *worker
-	work    *work
-	started time.Duration
-	// splitting is set while a request to split is open; after it, the next
-	// one waits until notBefore.
-	splitting bool
-	notBefore time.Duration
-	refusals  int
+	id     harness.BundleID
+	stage  *stageState
+	worker *worker
+	work   *work
+	// asked is the request to split that is open, nil if none is.
+	asked *splitTimes
+	// halve is when the bundle may be split for an idle slot, checkpoint when it
+	// is to be checkpointed.
+	halve, checkpoint splitTimes
+}
+
+// splitTimes says when to ask for a split of one kind. Refusals double the
+// interval.
+type splitTimes struct {
+	next     time.Duration
+	refusals int
+}
+
+// answered sets the time of the next request.
+func (t *splitTimes) answered(ok bool, now, interval time.Duration) {
+	const refusalsMax = 6 // beyond it the interval is long enough
+	t.refusals = min(t.refusals+1, refusalsMax)
+	if ok {
+		t.refusals = 0
+	}
+	t.next = now + interval<<t.refusals
 }
 
 func newScheduler(p *plan.Plan, c config) *scheduler {
@@ -163,6 +192,7 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 		st := newStageState(p, stage)
 		st.env = envs[environmentOf(stage)]
 		st.env.stages = append(st.env.stages, st)
+		st.env.endless = st.env.endless || st.endless
 		if in := stage.Input; in != nil {
 			st.upstream = distinct(writers[in.Edge])
 			s.consumers[in.Edge] = append(s.consumers[in.Edge], st)
@@ -204,11 +234,12 @@ func newStageState(p *plan.Plan, stage *plan.Stage) *stageState {
 			st.hold = watermark.Buffered
 		}
 	case *plan.Executable:
-		st.splittable = k.Splittable
+		st.splittable, st.unbounded = k.Splittable, k.Unbounded
 		if k.TimeSorted {
 			st.hold = watermark.Buffered // what is complete can be sorted
 		}
 	}
+	st.endless = st.unbounded || stage.Input != nil && !p.Edges[stage.Input.Edge].Bounded
 	st.queue = shuffle.NewQueue(groups)
 	if len(timerFamilies(p, stage)) > 0 {
 		st.timers = timer.NewSet(groups)
@@ -281,6 +312,8 @@ func (s *scheduler) step(now time.Duration, f fact) []order {
 		s.retry(f)
 	case bundleSplit:
 		s.split(f)
+	case bundleFull:
+		s.full(f)
 	case taskPanicked:
 		s.fail(f.err)
 	case tick:
@@ -384,6 +417,7 @@ func (s *scheduler) settle(id harness.BundleID) *bundle {
 	delete(s.bundles, id)
 	b.stage.running--
 	b.worker.used--
+	s.toCheckpoint = slices.DeleteFunc(s.toCheckpoint, func(o *bundle) bool { return o == b })
 	return b
 }
 
@@ -440,33 +474,4 @@ func (s *scheduler) retry(f bundleFailed) {
 	s.orders = append(s.orders, bundleRetried{BundleRetried{
 		Stage: b.stage.ID, Bundle: f.id, Attempt: b.work.attempts, Err: f.err,
 	}})
-}
-
-// split replaces the input of a running bundle by what it keeps; the rest can
-// be executed at once.
-func (s *scheduler) split(f bundleSplit) {
-	b := s.bundles[f.id]
-	if b == nil {
-		invariants.Assert(!f.ok, "bundle %d was split after its end", f.id)
-		return
-	}
-	b.splitting = false
-	if !f.ok {
-		const refusalsMax = 6 // beyond it the interval is long enough
-		b.refusals = min(b.refusals+1, refusalsMax)
-		b.notBefore = s.now + s.config.splitInterval<<b.refusals
-		return
-	}
-	b.refusals = 0
-	b.notBefore = s.now + s.config.splitInterval
-	for _, r := range f.rest {
-		s.leave(b.stage, r)
-	}
-	for i := range f.keep {
-		s.tracker.Hold(b.stage.ID, watermark.Running, f.keep[i].MinTime)
-	}
-	for i := range b.work.lease.Blocks {
-		s.tracker.Release(b.stage.ID, watermark.Running, b.work.lease.Blocks[i].MinTime)
-	}
-	b.work.lease.Blocks = f.keep
 }

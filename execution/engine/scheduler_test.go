@@ -23,17 +23,18 @@ import (
 // tells the scheduler facts and shows its orders:
 //
 //	plan [workers=N] [bundle-bytes=N] [attempts=N] [restarts=N] [interval=MS] [epoch=MS] [clocks]
-//	    NAME impulse | test | gbk IN [streaming] | view IN | sort IN | exec ENV IN [keyed] [timers] [splittable] [side=EDGE], each [-> OUT...]
+//	    NAME impulse | test | gbk IN [streaming] | view IN | sort IN
+//	    NAME exec ENV IN [keyed] [timers] [splittable] [unbounded] [side=EDGE], each [-> OUT...]
 //	    script, then each event: NAME=COUNTxBYTES@TIME | NAME@TIME | clock+MS
 //	ready WORKER ENV SLOTS          gone WORKER          refused ENV
-//	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]] [TIMER...]
+//	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [TIMER...]
 //	failed BUNDLE [lost]            refuse BUNDLE
-//	split BUNDLE keep=N rest=N
+//	split BUNDLE keep=N rest=N[:DELAY_MS][@TIME]...       full BUNDLE
 //	tick                            status
 //
 // Facts take now=MS; time stands still otherwise. A TIMER is event=KEY@FIRE:HOLD
 // or processing=... or synchronized=..., or KEY alone to clear it; KEY/TAG names a tag.
-// A key begins with the digit of its group. Times are milliseconds or max.
+// An edge *NAME is unbounded. A key begins with the digit of its group. Times are milliseconds or max.
 func TestScheduler(t *testing.T) {
 	datadriven.Walk(t, "testdata/scheduler", func(t *testing.T, path string) {
 		t.Helper()
@@ -95,12 +96,9 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "refuse":
 		return s.step(bundleSplit{id: bundle()})
 	case "split":
-		var keep, rest int
-		d.ScanArgs(t, "keep", &keep)
-		d.ScanArgs(t, "rest", &rest)
-		return s.step(bundleSplit{
-			id: bundle(), ok: true, keep: blocks(keep, 1, element.MinTime), rest: []residual{{block: blocks(rest, 1, element.MinTime)[0]}},
-		})
+		return s.step(s.split(t, d, bundle()))
+	case "full":
+		return s.step(bundleFull{id: bundle()})
 	case "tick":
 		return s.step(tick{})
 	case "status":
@@ -169,10 +167,7 @@ func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID)
 			from = times(t, at)
 		}
 		if a.Key == "left" {
-			count, delay, _ := strings.Cut(what, ":")
-			n, _ := strconv.Atoi(count)
-			ms, _ := strconv.Atoi(delay)
-			f.residuals = append(f.residuals, residual{blocks(n, 1, from)[0], time.Duration(ms) * time.Millisecond})
+			f.residuals = append(f.residuals, parseResidual(t, st, a.Vals[0]))
 			continue
 		}
 		count, bytes, _ := strings.Cut(what, "x")
@@ -193,10 +188,52 @@ func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID)
 	return f
 }
 
+// parseResidual makes a residual of COUNT:DELAY_MS@TIME; in a stage that is
+// keyed, of group G with /G behind the count.
+func parseResidual(t *testing.T, st *stageState, s string) residual {
+	t.Helper()
+	what, at, timed := strings.Cut(s, "@")
+	from := element.MinTime
+	if timed {
+		from = times(t, at)
+	}
+	what, delay, _ := strings.Cut(what, ":")
+	count, group, _ := strings.Cut(what, "/")
+	n, _ := strconv.Atoi(count)
+	ms, _ := strconv.Atoi(delay)
+	r := residual{block: blocks(n, 1, from)[0], group: element.Unkeyed, delay: time.Duration(ms) * time.Millisecond}
+	if st.Input.Keyed {
+		g, err := strconv.Atoi(group)
+		if err != nil {
+			t.Fatalf("group: %v", err)
+		}
+		r.group = element.KeyGroup(g)
+	}
+	return r
+}
+
+func (s *script) split(t *testing.T, d *datadriven.TestData, id harness.BundleID) fact {
+	t.Helper()
+	f := bundleSplit{id: id, ok: true}
+	for _, a := range d.CmdArgs[1:] {
+		switch a.Key {
+		case "keep":
+			n, err := strconv.Atoi(a.Vals[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.keep = blocks(n, 1, element.MinTime)
+		case "rest":
+			f.rest = append(f.rest, parseResidual(t, s.sched.bundles[id].stage, a.Vals[0]))
+		}
+	}
+	return f
+}
+
 // plans makes the plan of the input and starts a scheduler for it.
 func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	t.Helper()
-	c := config{workers: 1, maxAttempts: 4, maxWorkerRestarts: 2, bundleBytes: 80, splitInterval: 100 * time.Millisecond}
+	c := config{workers: 1, maxAttempts: 4, maxWorkerRestarts: 2, bundleBytes: 80, splitInterval: 100 * time.Millisecond, checkpointInterval: 50 * time.Millisecond}
 	bundleBytes := int(c.bundleBytes)
 	d.MaybeScanArgs(t, "workers", &c.workers)
 	d.MaybeScanArgs(t, "bundle-bytes", &bundleBytes)
@@ -214,7 +251,7 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 		if !ok {
 			id = plan.EdgeID(len(s.plan.Edges))
 			edges[name] = id
-			s.plan.Edges = append(s.plan.Edges, &plan.Edge{ID: id, Name: name, Value: kv, Windowing: global()})
+			s.plan.Edges = append(s.plan.Edges, &plan.Edge{ID: id, Name: name, Value: kv, Windowing: global(), Bounded: !strings.HasPrefix(name, "*")})
 		}
 		return id
 	}
@@ -249,6 +286,7 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 				s.plan.Environments = append(s.plan.Environments, env)
 			}
 			k := &plan.Executable{Environment: env, Splittable: slices.Contains(words, "splittable")}
+			k.Unbounded = slices.Contains(words, "unbounded")
 			if slices.Contains(words, "timers") {
 				k.Timers = []plan.TimerSpec{{Family: "event"}, {Family: "processing", Domain: plan.ProcessingTimeDomain}}
 			}
