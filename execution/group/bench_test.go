@@ -35,7 +35,7 @@ func benchGrouper(b *testing.B, fn plan.WindowFn, keys int) (*Grouper, [][]eleme
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := shuffle.NewWriter(&g.layout, shuffle.Partitions{Groups: benchGroups})
+	w := shuffle.NewWriter(&g.indexer.layout, shuffle.Partitions{Groups: benchGroups})
 	var data []byte
 	for i := range benchRecords {
 		data = coder.PutHeader(data[:0], element.Header{
@@ -91,14 +91,43 @@ func BenchmarkIndex1000Keys(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, blocks := range groups {
-			count := 0
-			for i := range blocks {
-				count += blocks[i].Count
-			}
-			if err := g.index(b.Context(), newTable(blocks, count)); err != nil {
+			if _, err := g.indexer.index(b.Context(), blocks); err != nil {
 				b.Fatal(err)
 			}
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/record")
+}
+
+// BenchmarkRunManySessions groups records of which each key has a thousand
+// windows, that merge by twos.
+func BenchmarkRunManySessions(b *testing.B) {
+	const keys, windows = 100, 1000
+	g, err := New(&plan.GroupByKey{
+		Windowing: &plan.Windowing{Fn: plan.Sessions{Gap: time.Second}, Window: coder.Must(coder.IntervalWindow)},
+		Key:       coder.Must(coder.Bytes),
+		Value:     coder.Must(coder.Bytes),
+	}, Params{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var block element.Block
+	for w := range windows {
+		end := element.EventTime(2000*(w/2) + 10*w)
+		window := append(coder.PutTime(nil, end+1000), 0xe8, 0x07)
+		for k := range keys {
+			block.Data = coder.PutHeader(block.Data, element.Header{
+				Timestamp: end, Windows: window, NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring},
+			})
+			block.Data = append(block.Data, 1, byte(k), 1, 0)
+			block.Count++
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := g.Run(b.Context(), []element.Block{block}, func(element.Block) error { return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys/windows, "ns/record")
 }

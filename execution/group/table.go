@@ -2,7 +2,6 @@ package group
 
 import (
 	"bytes"
-	"iter"
 	"slices"
 
 	"github.com/cespare/xxhash/v2"
@@ -20,6 +19,8 @@ type table struct {
 	// chain holds the values of all entries, each linked to the next of its
 	// entry.
 	chain []value
+	// times are the timestamps of the values in chain, if they are kept.
+	times []element.EventTime
 	bytes int
 }
 
@@ -50,9 +51,12 @@ func newTable(blocks []element.Block, count int) *table {
 
 // add enters a value. window and key are kept, not copied.
 func (t *table) add(window, key []byte, at element.EventTime, v value) {
-	e := t.find(window, key)
+	e := &t.entries[t.find(window, key)]
 	v.next = none
 	t.chain = append(t.chain, v)
+	if t.times != nil {
+		t.times = append(t.times, at)
+	}
 	index := uint32(len(t.chain) - 1)
 	if e.count == 0 {
 		e.first, e.earliest, e.latest = index, at, at
@@ -66,9 +70,9 @@ func (t *table) add(window, key []byte, at element.EventTime, v value) {
 	t.bytes += int(v.end - v.start)
 }
 
-// find returns the entry of the key in the window, a new one if need be. The
-// pointer is good until the next call.
-func (t *table) find(window, key []byte) *entry {
+// find returns the index of the entry of the key in the window, a new one if
+// need be.
+func (t *table) find(window, key []byte) int {
 	h := xxhash.Sum64(key)
 	if len(window) > 0 {
 		h ^= xxhash.Sum64(window) * 0x9e3779b97f4a7c15
@@ -82,11 +86,11 @@ func (t *table) find(window, key []byte) *entry {
 			if 4*len(t.entries) > 3*len(t.slots) {
 				t.grow()
 			}
-			return &t.entries[len(t.entries)-1]
+			return len(t.entries) - 1
 		}
 		e := &t.entries[slot-1]
 		if e.hash == h && bytes.Equal(e.key, key) && bytes.Equal(e.window, window) {
-			return e
+			return int(slot - 1)
 		}
 	}
 }
@@ -100,18 +104,6 @@ func (t *table) grow() {
 			i = (i + 1) & mask
 		}
 		t.slots[i] = uint32(n + 1)
-	}
-}
-
-// values yields the encoded values of an entry in the order of input.
-func (t *table) values(e *entry) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for i := e.first; i != none; i = t.chain[i].next {
-			v := &t.chain[i]
-			if !yield(t.blocks[v.block].Data[v.start:v.end]) {
-				return
-			}
-		}
 	}
 }
 

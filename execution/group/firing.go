@@ -1,0 +1,452 @@
+package group
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/gorunner/gorunner/coder"
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/trigger"
+	"github.com/gorunner/gorunner/execution/windowing"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/state"
+)
+
+// firing is a bundle that a Panes executes.
+type firing struct {
+	*Panes
+	bundle *Bundle
+	table  *table
+	// due says of each entry of the table which timers are due; nil if none is.
+	due     []dueDomains
+	writer  writer
+	scratch []byte
+}
+
+// pane is a key in a window while a bundle looks at it.
+type pane struct {
+	key, window []byte
+	id          state.Cell
+	memory      memory
+	// read is the memory as it is in state.
+	read []byte
+	// exists says that the window is in state, or will be.
+	exists bool
+	// end is when the window ends, expiry when it is forgotten: the last moment
+	// before that.
+	end, expiry element.EventTime
+	context     trigger.Context
+
+	// fresh are the values of the bundle that are kept, but not yet in state.
+	fresh run
+	// stored are the chunks in state; loaded says that they have been read,
+	// discarded that they are to be cleared.
+	stored            [][]byte
+	loaded, discarded bool
+	// emitted counts the bytes that panes of the bundle have repeated.
+	emitted int
+	// shown is what the view's window is to hold, if anything was fired.
+	shown *run
+}
+
+// windows executes the bundle where windows do not merge.
+func (f *firing) windows(ctx context.Context) error {
+	for i := range f.table.entries {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		e := &f.table.entries[i]
+		p, err := f.open(e.key, e.window, string(e.window))
+		if err != nil {
+			return err
+		}
+		if f.due != nil {
+			p.fired(f.due[i])
+		}
+		if err := f.take(p, e); err != nil {
+			return err
+		}
+		if err := f.close(p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open reads what is remembered of a key in a window. The address says in which
+// cell that is.
+func (f *firing) open(key, window []byte, address string) (*pane, error) {
+	end, err := f.windowing.Window.WindowEnd(window)
+	if err != nil {
+		return nil, err
+	}
+	p := &pane{
+		key: key, window: window,
+		id: state.Cell{Transform: plan.TransformID(f.params.Stage.Name), State: stateWindow, Key: string(key), Window: address},
+		// Nothing comes after MaxTime, and so a watermark there has passed all.
+		end:    min(end, element.MaxTime-1),
+		expiry: windowing.Expiry(end, f.windowing.AllowedLateness),
+		fresh:  run{table: f.table},
+	}
+	t := f.bundle.Time
+	p.context = trigger.Context{
+		Watermark: t.Watermark, Processing: t.Processing, Synchronized: t.Synchronized, End: p.end,
+	}
+	data, err := f.read(p.id, entryMemory)
+	if err != nil || data == nil {
+		return p, err
+	}
+	if p.memory, err = readMemory(data, f.machine); err != nil {
+		return nil, fmt.Errorf("window of key %x: %w", key, err)
+	}
+	p.exists, p.read = true, data
+	return p, nil
+}
+
+// read returns an entry in one piece, nil if it is empty.
+func (f *firing) read(cell state.Cell, entry string) ([]byte, error) {
+	chunks, err := f.bundle.State.Get(cell, entry)
+	if err != nil || len(chunks) == 0 {
+		return nil, err
+	}
+	data := chunks[0]
+	for _, c := range chunks[1:] {
+		data = append(data[:len(data):len(data)], c...)
+	}
+	return data, nil
+}
+
+// write replaces an entry.
+func (f *firing) write(cell state.Cell, entry string, data []byte) error {
+	if err := f.bundle.State.Clear(cell, entry); err != nil {
+		return err
+	}
+	return f.bundle.State.Append(cell, entry, data)
+}
+
+func (f *firing) passed(t element.EventTime) bool { return f.bundle.Time.Watermark > t }
+
+// fired notes that timers are not set any more.
+func (p *pane) fired(due dueDomains) {
+	for d := range due {
+		if due[d] {
+			p.memory.timers[d] = setTimer{}
+		}
+	}
+}
+
+// begin makes the memory of a window in which nothing was.
+func (f *firing) begin(p *pane) {
+	timers := p.memory.timers
+	p.memory = memory{onTime: f.passed(p.end), timers: timers, trigger: f.machine.New()}
+	p.exists = true
+}
+
+// take fires the window if a clock has moved on, and then takes in the values
+// of the entry.
+func (f *firing) take(p *pane, e *entry) error {
+	if p.exists && !p.memory.closed {
+		if err := f.ask(p); err != nil {
+			return err
+		}
+	}
+	if e.count == 0 {
+		return nil
+	}
+	if f.passed(p.expiry) || p.memory.closed {
+		f.bundle.Dropped += int64(e.count)
+		return nil
+	}
+	if !p.exists {
+		f.begin(p)
+	}
+	at := e.first
+	for n := range e.count {
+		if p.memory.closed {
+			f.bundle.Dropped += int64(e.count - n)
+			return nil
+		}
+		f.add(p, at)
+		at = f.table.chain[at].next
+		if p.emitted > f.params.RefiredBytes {
+			continue
+		}
+		if err := f.ask(p); err != nil {
+			return err
+		}
+	}
+	if p.memory.closed {
+		return nil
+	}
+	return f.ask(p)
+}
+
+// add takes in a value.
+func (f *firing) add(p *pane, at uint32) {
+	m := &p.memory
+	v := &f.table.chain[at]
+	if p.fresh.count == 0 {
+		p.fresh.first = at
+	}
+	p.fresh.count++
+	p.fresh.total++
+	p.fresh.bytes += int(v.end - v.start)
+	if m.fresh == 0 && f.passed(p.end) {
+		m.onTime = true // nothing had waited for the end
+	}
+	m.fresh++
+	hold := windowing.OutputTime(f.windowing.OutputTime, f.table.times[at], p.end)
+	if hold >= f.bundle.Time.Watermark {
+		m.holdAt(f.windowing.OutputTime, hold)
+	}
+	f.machine.Elements(&m.trigger, 1, p.context)
+}
+
+// holdAt adds the timestamp of something fresh.
+func (m *memory) holdAt(how plan.OutputTime, t element.EventTime) {
+	if m.held {
+		t = windowing.CombineTimes(how, m.hold, t)
+	}
+	m.held, m.hold = true, t
+}
+
+// ask fires panes as long as the trigger is ready, or the last one if the
+// window has expired.
+func (f *firing) ask(p *pane) error {
+	m := &p.memory
+	if f.passed(p.expiry) {
+		return f.fire(p, true)
+	}
+	for !m.closed && f.machine.Ready(&m.trigger, p.context) {
+		if err := f.fire(p, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fire fires a pane, the last one if the window expires.
+func (f *firing) fire(p *pane, expires bool) error {
+	m := &p.memory
+	ready := f.machine.Ready(&m.trigger, p.context)
+	if ready {
+		f.machine.Fire(&m.trigger, p.context)
+	}
+	closes := expires || f.machine.Finished(&m.trigger) && !f.outlives(p)
+	info := element.Pane{First: m.index == 0, Last: closes, Timing: element.Early, Index: m.index, NonSpeculative: -1}
+	if f.passed(p.end) {
+		info.Timing, info.NonSpeculative = element.OnTime, m.nonSpeculative
+		if m.onTime {
+			info.Timing = element.Late
+		}
+		m.onTime = true
+	}
+	if m.fresh > 0 || f.wantsEmpty(p, info.Timing, ready, expires) {
+		if err := f.emit(p, info); err != nil {
+			return err
+		}
+		m.index++
+		if info.Timing != element.Early {
+			m.nonSpeculative++
+		}
+	}
+	m.fresh, m.held = 0, false
+	m.closed = closes
+	if closes || f.windowing.Accumulation == plan.Discarding {
+		p.discarded = p.discarded || m.count > 0
+		p.stored, m.count, m.bytes = nil, 0, 0
+		p.fresh = run{table: f.table}
+	}
+	return nil
+}
+
+// outlives says whether a window outlives its trigger: what comes after that
+// has finished is not dropped, but fired when the window expires.
+//
+// Where the last pane is wanted whatever is in it, a trigger that finishes
+// before the window ends does not close the window, for that pane is still to
+// come. Nor does a delay in processing time that stands alone: it says when to
+// emit, not how much.
+func (f *firing) outlives(p *pane) bool {
+	_, delay := f.windowing.Trigger.(plan.AfterProcessingTime)
+	return delay || f.windowing.Closing == plan.EmitAlways && !f.passed(p.end)
+}
+
+// wantsEmpty says whether a pane in which nothing is new is emitted: that which
+// the trigger fires on time, and the last one of a window that has outlived its
+// end. Where a window expires as it ends, the pane on time is the last one.
+func (f *firing) wantsEmpty(p *pane, timing element.Timing, ready, expires bool) bool {
+	if timing == element.OnTime && ready && f.windowing.OnTime == plan.FireAlways {
+		return true
+	}
+	return expires && f.closesEmpty(p)
+}
+
+// closesEmpty says whether the window has a last pane even if it is empty.
+func (f *firing) closesEmpty(p *pane) bool {
+	return f.windowing.Closing == plan.EmitAlways && p.expiry > p.end && !f.machine.Finished(&p.memory.trigger)
+}
+
+// emit emits a pane, or keeps it for the view.
+func (f *firing) emit(p *pane, info element.Pane) error {
+	m := &p.memory
+	values := p.fresh
+	if m.count > 0 {
+		if !p.loaded {
+			var err error
+			if p.stored, err = f.bundle.State.Get(p.id, entryValues); err != nil {
+				return err
+			}
+			p.loaded = true
+		}
+		values.chunks = p.stored
+		values.total += int(m.count)
+		values.bytes += int(m.bytes)
+	}
+	if f.view {
+		// A pane without anything new would change nothing, or take away what
+		// the window has.
+		if m.fresh > 0 {
+			p.shown = &values
+		}
+		return nil
+	}
+	if f.windowing.Accumulation == plan.Accumulating {
+		p.emitted += values.bytes
+	}
+	at := p.end
+	if m.held {
+		at = m.hold
+	}
+	return f.writer.write(&grouped{
+		key: p.key, window: p.window, at: at, pane: coder.PutPane(nil, info), values: values,
+	})
+}
+
+// close writes what is remembered of the window back, sets its timers, and
+// shows what is to be shown.
+func (f *firing) close(p *pane) error {
+	if err := f.show(p); err != nil {
+		return err
+	}
+	if !p.exists {
+		return nil // nothing has come, or all was dropped
+	}
+	if f.passed(p.expiry) {
+		if err := f.setTimers(p, [timerDomains]setTimer{}); err != nil {
+			return err
+		}
+		return f.bundle.State.ClearAll(p.id)
+	}
+	if err := f.setTimers(p, f.timers(p)); err != nil {
+		return err
+	}
+	if p.discarded {
+		if err := f.bundle.State.Clear(p.id, entryValues); err != nil {
+			return err
+		}
+	}
+	if err := f.store(p); err != nil {
+		return err
+	}
+	f.scratch = p.memory.append(f.scratch[:0])
+	if bytes.Equal(f.scratch, p.read) {
+		return nil
+	}
+	return f.write(p.id, entryMemory, f.scratch)
+}
+
+// show shows what a view's window is to hold.
+func (f *firing) show(p *pane) error {
+	if p.shown == nil {
+		return nil
+	}
+	c := Contents{Window: p.window, Chunks: p.shown.collect(f.params.BlockBytes), Count: p.shown.total}
+	p.shown = nil
+	return f.bundle.Show(c)
+}
+
+// store appends the values of the bundle that are kept.
+func (f *firing) store(p *pane) error {
+	p.memory.count += int64(p.fresh.total)
+	p.memory.bytes += int64(p.fresh.bytes)
+	data := f.scratch[:0]
+	for v := range p.fresh.pieces() {
+		if len(data) > 0 && len(data)+len(v) > f.params.BlockBytes {
+			if err := f.bundle.State.Append(p.id, entryValues, data); err != nil {
+				return err
+			}
+			data = data[:0]
+		}
+		data = append(data, v...)
+	}
+	f.scratch = data
+	if len(data) == 0 {
+		return nil
+	}
+	return f.bundle.State.Append(p.id, entryValues, data)
+}
+
+// timers returns the timers that the window is to have.
+func (f *firing) timers(p *pane) [timerDomains]setTimer {
+	var timers [timerDomains]setTimer
+	event := setTimer{set: true, fire: p.expiry, hold: element.MaxTime}
+	if !p.memory.closed {
+		wake := f.machine.Wake(&p.memory.trigger, p.context)
+		event.fire = min(wake.Event, p.expiry)
+		event.hold = f.hold(p, wake.Event < element.MaxTime)
+		timers[plan.ProcessingTimeDomain] = wakeTimer(wake.Processing)
+		timers[plan.SynchronizedDomain] = wakeTimer(wake.Synchronized)
+	}
+	timers[plan.EventTimeDomain] = event
+	return timers
+}
+
+// wakeTimer is the timer of a trigger that waits for a clock to reach a time.
+func wakeTimer(at element.EventTime) setTimer {
+	if at == element.MaxTime {
+		return setTimer{}
+	}
+	return setTimer{set: true, fire: at, hold: element.MaxTime}
+}
+
+// hold returns the timestamp of what the window is going to emit; ends says
+// that the trigger waits for the window's end.
+func (f *firing) hold(p *pane, ends bool) element.EventTime {
+	m := &p.memory
+	switch {
+	case m.fresh > 0 && m.held:
+		return m.hold
+	case m.fresh > 0 && !f.passed(p.end):
+		return p.end
+	case m.fresh > 0:
+		// Too late to be on time, but not to be accepted downstream.
+		return p.expiry
+	case ends && f.windowing.OnTime == plan.FireAlways:
+		return p.end
+	case f.closesEmpty(p):
+		return p.expiry
+	}
+	return element.MaxTime
+}
+
+// setTimers sets the timers and clears those that are not among them.
+func (f *firing) setTimers(p *pane, timers [timerDomains]setTimer) error {
+	for d := range timers {
+		was, is := p.memory.timers[d], timers[d]
+		if was == is {
+			continue
+		}
+		t := Timer{Domain: plan.TimeDomain(d), Key: p.key, Window: p.window, Fire: is.fire, Hold: is.hold}
+		change := f.bundle.Set
+		if !is.set {
+			change = f.bundle.Clear
+		}
+		if err := change(t); err != nil {
+			return err
+		}
+	}
+	p.memory.timers = timers
+	return nil
+}
