@@ -40,5 +40,8 @@ func (l *listener) Event(e engine.Event) {
 			l.stage(e.Stage), e.Bundle, e.Attempt, e.Err))
 	case engine.WorkerReplaced:
 		l.job.hub.say(Warning, fmt.Sprintf("worker %s of environment %s was lost and is replaced: %v", e.Worker, e.Environment, e.Err))
+	case engine.WorkerMissing:
+		l.job.hub.say(Warning, fmt.Sprintf("a lost worker of environment %s could not be replaced; %s left: %v",
+			e.Environment, plural(int64(e.Left), "worker"), e.Err))
 	}
 }

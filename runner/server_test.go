@@ -79,6 +79,7 @@ func TestFailureTellsWhatTheUserNeeds(t *testing.T) {
 			x.opts.Listener.Event(engine.BundleRetried{Bundle: 3, Attempt: 1, Err: errors.New("first try")})
 			x.opts.Listener.Event(engine.StageFinished{Stage: 0})
 			x.opts.Listener.Event(engine.WorkerReplaced{Worker: "w", Environment: "env", Err: errors.New("lost")})
+			x.opts.Listener.Event(engine.WorkerMissing{Environment: "env", Left: 1, Err: errors.New("no more")})
 			return &engine.BundleError{Stage: fakeStage(), Bundle: 7, Attempts: 4, Err: fmt.Errorf("stage Count + Count/Format: %w", &fnapi.SDKError{Text: trace})}
 		}
 	})
@@ -89,6 +90,7 @@ func TestFailureTellsWhatTheUserNeeds(t *testing.T) {
 		"WARNING: stage Count + Format: bundle 3 failed (attempt 1) and is tried again: first try",
 		"DETAILED: stage Count + Format finished",
 		"WARNING: worker w of environment env was lost and is replaced: lost",
+		"WARNING: a lost worker of environment env could not be replaced; 1 worker left: no more",
 		"FAILED", "ERROR: transform Count/Format failed in each of 4 attempts:\nstage Count + Count/Format: " + trace,
 	}
 	if diff := cmp.Diff(want, w.follow(id)); diff != "" {

@@ -177,6 +177,9 @@ func (d *driver) obey(ctx context.Context, orders []order, alarm *alarm) (done b
 		case workerReplaced:
 			d.log.Warn("worker lost, starting another", "worker", o.event.Worker, "error", o.event.Err)
 			d.tell(o.event)
+		case workerMissing:
+			d.log.Warn("worker not replaced", "environment", o.event.Environment, "left", o.event.Left, "error", o.event.Err)
+			d.tell(o.event)
 		case finishJob:
 			return true, nil
 		case failJob:

@@ -30,7 +30,8 @@ type Options struct {
 	// MaxAttempts is how often a bundle is tried before its job fails; default 4.
 	MaxAttempts int
 	// MaxWorkerRestarts is how many lost workers of an environment are
-	// replaced before the job fails; default 8.
+	// replaced before the job fails; default 8. One that cannot be replaced costs
+	// the job only if no other is left.
 	MaxWorkerRestarts int
 	// BundleBytes is the size of input that a bundle aims at; default 32 MiB.
 	BundleBytes int
@@ -62,7 +63,7 @@ type Options struct {
 type Listener interface{ Event(Event) }
 
 // Event is something that happened to a job. The set is closed:
-// [StageFinished], [BundleRetried], [WorkerReplaced].
+// [StageFinished], [BundleRetried], [WorkerReplaced], [WorkerMissing].
 //
 //sumtype:decl
 type Event interface{ event() }
@@ -86,9 +87,19 @@ type WorkerReplaced struct {
 	Err         error
 }
 
+// WorkerMissing says that a lost worker could not be replaced, and the job goes
+// on with fewer.
+type WorkerMissing struct {
+	Environment plan.EnvironmentID
+	// Left is the number of workers that the environment has yet.
+	Left int
+	Err  error
+}
+
 func (StageFinished) event()  {}
 func (BundleRetried) event()  {}
 func (WorkerReplaced) event() {}
+func (WorkerMissing) event()  {}
 
 // BundleError is why a job failed when a bundle kept failing.
 type BundleError struct {

@@ -97,7 +97,7 @@ func (tick) fact()          {}
 
 // order is what the scheduler wants done. The set is closed: [startWorker],
 // [startBundle], [splitBundle], [forgetWindows], [wakeAt], [stageFinished], [bundleRetried],
-// [workerReplaced], [finishJob], [failJob].
+// [workerReplaced], [workerMissing], [finishJob], [failJob].
 //
 //sumtype:decl
 type order interface{ order() }
@@ -133,11 +133,13 @@ type forgetWindows struct {
 // wakeAt asks for a tick at the time, and replaces what was asked before.
 type wakeAt struct{ at time.Duration }
 
-// stageFinished, bundleRetried and workerReplaced tell of what happened.
+// stageFinished, bundleRetried, workerReplaced and workerMissing tell of what
+// happened.
 type (
 	stageFinished  struct{ stage plan.StageID }
 	bundleRetried  struct{ event BundleRetried }
 	workerReplaced struct{ event WorkerReplaced }
+	workerMissing  struct{ event WorkerMissing }
 )
 
 // finishJob and failJob end the job; no order follows them.
@@ -154,5 +156,6 @@ func (wakeAt) order()         {}
 func (stageFinished) order()  {}
 func (bundleRetried) order()  {}
 func (workerReplaced) order() {}
+func (workerMissing) order()  {}
 func (finishJob) order()      {}
 func (failJob) order()        {}

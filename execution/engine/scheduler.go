@@ -119,6 +119,7 @@ type environment struct {
 	id       plan.EnvironmentID
 	workers  []*worker // in order of arrival
 	stages   []*stageState
+	starting int // workers on their way
 	restarts int
 	// endless says that some of the stages are. served is the last bundle of
 	// the others.
@@ -284,7 +285,7 @@ func (s *scheduler) start() []order {
 			continue
 		}
 		for range s.config.workers {
-			s.orders = append(s.orders, startWorker{env.id})
+			s.startWorker(env)
 		}
 	}
 	return s.finishStep()
@@ -305,7 +306,7 @@ func (s *scheduler) step(now time.Duration, f fact) []order {
 	case workerGone:
 		s.dropWorker(f)
 	case workerRefused:
-		s.fail(fmt.Errorf("environment %s: start worker: %w", f.env, f.err))
+		s.refuseWorker(f)
 	case bundleDone:
 		s.commit(f)
 	case bundleFailed:
@@ -378,11 +379,13 @@ func (s *scheduler) push(st *stageState, g element.KeyGroup, b element.Block) {
 }
 
 func (s *scheduler) addWorker(f workerReady) {
-	i := slices.IndexFunc(s.envs, func(e *environment) bool { return e.id == f.env })
-	if i < 0 {
+	env := s.environment(f.env)
+	if env == nil {
 		invariants.Failf("worker %s of unknown environment %q", f.id, f.env)
 	}
-	env := s.envs[i]
+	if env.id != native {
+		env.starting--
+	}
 	w := &worker{id: f.id, env: env, slots: f.slots}
 	env.workers = append(env.workers, w)
 	s.workers[f.id] = w
@@ -403,9 +406,8 @@ func (s *scheduler) dropWorker(f workerGone) {
 		s.fail(fmt.Errorf("environment %s: %d workers were lost, the last one: %w", env.id, env.restarts, f.err))
 		return
 	}
-	s.orders = append(s.orders,
-		workerReplaced{WorkerReplaced{Worker: f.id, Environment: env.id, Err: f.err}},
-		startWorker{env.id})
+	s.orders = append(s.orders, workerReplaced{WorkerReplaced{Worker: f.id, Environment: env.id, Err: f.err}})
+	s.startWorker(env)
 }
 
 // settle takes a bundle out of the running ones.

@@ -370,6 +370,8 @@ func (s *script) print(orders []order) string {
 			fmt.Fprintf(&b, "bundle %d of %s failed: attempt %d\n", o.event.Bundle, s.plan.Stages[o.event.Stage].Name, o.event.Attempt)
 		case workerReplaced:
 			fmt.Fprintf(&b, "worker %s replaced\n", o.event.Worker)
+		case workerMissing:
+			fmt.Fprintf(&b, "worker of %s not replaced, %d left: %v\n", o.event.Environment, o.event.Left, o.event.Err)
 		case finishJob:
 			b.WriteString("job finished\n")
 		case failJob:

@@ -385,7 +385,7 @@ func (s *sim) obey(orders []order) {
 			s.wake = o.at
 		case finishJob, failJob:
 			s.result = o
-		case stageFinished, bundleRetried, workerReplaced:
+		case stageFinished, bundleRetried, workerReplaced, workerMissing:
 		}
 	}
 }
