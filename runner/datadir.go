@@ -3,8 +3,10 @@ package runner
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // lockName is the file that marks a data directory as gorunner's and is locked
@@ -35,4 +37,73 @@ func claimDataDir(dir string) (*os.File, error) {
 		return nil, errors.Join(fmt.Errorf("runner: data directory %s is used by another gorunner: %w", dir, err), f.Close())
 	}
 	return f, nil
+}
+
+// The names of temporary data directories, and what their lock files say.
+const (
+	temporaryName = "gorunner-"
+	temporaryMark = "temporary\n"
+)
+
+// staleAge is how old the lock of a temporary directory must be to be looked at:
+// a server that is starting has made it but does not hold it yet.
+const staleAge = time.Minute
+
+// makeTemporary makes a data directory for the life of this server, and takes it.
+func makeTemporary(parent string) (dir string, claim *os.File, err error) {
+	if dir, err = os.MkdirTemp(parent, temporaryName); err != nil {
+		return "", nil, fmt.Errorf("runner: make temporary directory: %w", err)
+	}
+	if claim, err = claimDataDir(dir); err == nil {
+		if _, err = claim.WriteString(temporaryMark); err == nil {
+			return dir, claim, nil
+		}
+		err = errors.Join(fmt.Errorf("runner: mark temporary directory %s: %w", dir, err), claim.Close())
+	}
+	return "", nil, errors.Join(err, os.RemoveAll(dir))
+}
+
+// sweepTemporary removes the temporary directories of servers that were killed,
+// and returns them. One that cannot be removed is somebody else's to remove.
+func sweepTemporary(parent string, now time.Time) []string {
+	if !locks {
+		return nil
+	}
+	dirs, err := filepath.Glob(filepath.Join(parent, temporaryName+"*"))
+	if err != nil {
+		return nil // the pattern is bad: the parent has odd characters
+	}
+	var swept []string
+	for _, dir := range dirs {
+		if sweep(dir, now) == nil {
+			swept = append(swept, dir)
+		}
+	}
+	return swept
+}
+
+var errNotStale = errors.New("not the temporary directory of a server that has ended")
+
+// sweep removes a directory if it is a temporary one that no server has.
+func sweep(dir string, now time.Time) error {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if now.Sub(info.ModTime()) < staleAge {
+		return errNotStale
+	}
+	mark := make([]byte, len(temporaryMark)+1)
+	if n, err := f.ReadAt(mark, 0); !errors.Is(err, io.EOF) || string(mark[:n]) != temporaryMark {
+		return errNotStale
+	}
+	if err := lock(f); err != nil {
+		return err
+	}
+	return os.RemoveAll(dir)
 }

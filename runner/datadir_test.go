@@ -1,10 +1,12 @@
 package runner
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestClaimDataDir holds that a data directory has one server at a time, that a
@@ -37,5 +39,52 @@ func TestClaimDataDir(t *testing.T) {
 	}
 	if _, err := claimDataDir(filepath.Join(foreign, "precious")); err == nil {
 		t.Error("a file was taken for a directory")
+	}
+}
+
+// TestSweepTemporary: only what was made for the life of a server that has ended
+// is removed.
+func TestSweepTemporary(t *testing.T) {
+	if !locks {
+		t.Skip("files cannot be locked here")
+	}
+	tmp := t.TempDir()
+	later := time.Now().Add(2 * staleAge)
+	make1 := func() (string, *os.File) {
+		t.Helper()
+		dir, f, err := makeTemporary(tmp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return dir, f
+	}
+	stale, killed := make1()
+	live, alive := make1()
+	defer alive.Close()
+	if err := os.MkdirAll(filepath.Join(stale, "jobs", "j"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	named := filepath.Join(tmp, temporaryName+"data") // the user's own choice of a name
+	kept, err := claimDataDir(named)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := filepath.Join(tmp, temporaryName+"notes")
+	if err := errors.Join(killed.Close(), kept.Close(), os.Mkdir(foreign, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if got := sweepTemporary(tmp, time.Now()); len(got) > 0 {
+		t.Errorf("swept %v while it may be starting", got)
+	}
+	if got := sweepTemporary(tmp, later); len(got) != 1 || got[0] != stale {
+		t.Errorf("swept %v, want %s", got, stale)
+	}
+	for dir, want := range map[string]bool{stale: false, live: true, named: true, foreign: true} {
+		if _, err := os.Stat(dir); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", dir, err == nil, want)
+		}
+	}
+	if got := sweepTemporary(filepath.Join(tmp, "["), later); got != nil {
+		t.Errorf("swept %v", got)
 	}
 }

@@ -57,15 +57,17 @@ func New(deps Deps, opts Options) (*Server, error) {
 		jobs:     make(map[JobID]*job),
 		idle:     make(chan struct{}),
 	}
-	if s.dir == "" {
-		dir, err := os.MkdirTemp("", "gorunner-")
-		if err != nil {
-			return nil, fmt.Errorf("runner: make temporary directory: %w", err)
-		}
-		s.dir, s.temporary = dir, true
-	}
 	var err error
-	if s.claim, err = claimDataDir(s.dir); err != nil {
+	if s.dir == "" {
+		for _, dir := range sweepTemporary(os.TempDir(), s.opts.Clock()) {
+			s.opts.Log.Info("removed what a killed server had left", "dir", dir)
+		}
+		s.temporary = true
+		s.dir, s.claim, err = makeTemporary("")
+	} else {
+		s.claim, err = claimDataDir(s.dir)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if err := s.open(); err != nil {
