@@ -68,6 +68,7 @@ func (w *Worker) Start(ctx context.Context, b *harness.Bundle) (harness.Executio
 		InstructionId: e.id,
 		Request: &fnpb.InstructionRequest_ProcessBundle{ProcessBundle: &fnpb.ProcessBundleRequest{
 			ProcessBundleDescriptorId: e.descriptor.proto.GetId(),
+			CacheTokens:               w.cacheTokens(b),
 		}},
 	}
 	// The queue of bundles has room for two entries of each bundle.

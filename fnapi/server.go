@@ -128,6 +128,7 @@ const (
 	capResponseElements = "beam:protocol:control_response_elements_embedding:v1"
 	capMultimapEntries  = "beam:protocol:multimap_keys_values_side_input:v1"
 	capMultiCore        = "beam:protocol:multi_core_bundle_processing:v1"
+	capStateCaching     = "beam:protocol:state_caching:v1"
 )
 
 // workerIDKey is the metadata under which harnesses say who they are.

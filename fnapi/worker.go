@@ -26,6 +26,7 @@ type Worker struct {
 	log    *slog.Logger
 	spec   WorkerSpec
 	slots  int
+	caches bool // the harness announces that it caches state
 	// stages are the descriptors the worker may be asked for; set up by Expect.
 	stages map[plan.StageID]*descriptor
 
@@ -113,6 +114,7 @@ func newWorker(s *Server, spec WorkerSpec) *Worker {
 	if slices.Contains(spec.Capabilities, capMultiCore) {
 		w.slots = max(spec.Slots, 1)
 	}
+	w.caches = slices.Contains(spec.Capabilities, capStateCaching)
 	return w
 }
 

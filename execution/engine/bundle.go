@@ -61,7 +61,8 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 	d.running[o.id] = x
 	d.mu.Unlock()
 	b := &harness.Bundle{
-		ID: o.id, Stage: stage, ViewCaches: x.state.tokens(), Input: o.input, Output: x.out, State: x.state, Time: o.time,
+		ID: o.id, Stage: stage, Input: o.input, Output: x.out, State: x.state, Time: o.time,
+		StateCache: []byte(o.stateCache), ViewCaches: x.state.tokens(),
 	}
 	d.task(func() fact { return d.execute(ctx, x, b, o.timers) })
 }

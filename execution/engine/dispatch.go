@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/gorunner/gorunner/element"
@@ -209,8 +210,21 @@ func (s *scheduler) startNext(st *stageState) {
 		s.checkpointFrom(b, s.now+s.config.checkpointInterval)
 	}
 	s.orders = append(s.orders, startBundle{
-		id: b.id, stage: st.ID, worker: w.id, input: work.lease.Blocks, timers: work.timers, time: s.time(st), attempt: work.attempts,
+		id: b.id, stage: st.ID, worker: w.id, input: work.lease.Blocks, timers: work.timers,
+		time: s.time(st), stateCache: s.stateCache(st), attempt: work.attempts,
 	})
+}
+
+// stateCache says under which name a harness may keep user state from bundle to
+// bundle: as long as no bundle fails, after which the harness may have what was
+// never committed. It is empty with several workers, because the next bundle of
+// a key may be another one's, which changes the state.
+func (s *scheduler) stateCache(st *stageState) string {
+	k, ok := st.Kind.(*plan.Executable)
+	if !ok || len(k.States) == 0 || s.config.workers > 1 {
+		return ""
+	}
+	return fmt.Sprintf("s%d.%d", st.env.restarts, st.env.failed)
 }
 
 // take returns the stage's next work: a retry, or a lease from its queue.

@@ -113,8 +113,10 @@ type startBundle struct {
 	input  []element.Block
 	timers []*timer.Timer
 	// time is what the clocks of the stage show.
-	time    harness.Time
-	attempt int
+	time harness.Time
+	// stateCache is as in harness.Bundle.
+	stateCache string
+	attempt    int
 }
 
 // splitBundle asks to cut a running bundle, keeping the fraction of what

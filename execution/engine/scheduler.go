@@ -125,6 +125,9 @@ type environment struct {
 	// the others.
 	endless bool
 	served  harness.BundleID
+	// failed counts the bundles that have failed. What harnesses kept of the
+	// state they had written is not true then.
+	failed int
 }
 
 type worker struct {
@@ -463,6 +466,7 @@ func (s *scheduler) deliver(edge plan.EdgeID, out *shuffle.Output) {
 
 func (s *scheduler) retry(f bundleFailed) {
 	b := s.settle(f.id)
+	b.stage.env.failed++
 	b.work.attempts++
 	if b.work.attempts >= s.config.maxAttempts {
 		s.fail(&BundleError{Stage: b.stage.Stage, Bundle: f.id, Attempts: b.work.attempts, Err: f.err})

@@ -15,6 +15,7 @@ import (
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/execution/timer"
+	"github.com/gorunner/gorunner/execution/windowing"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 )
@@ -22,19 +23,21 @@ import (
 // TestScheduler runs the scripts of testdata/scheduler. A script makes a plan,
 // tells the scheduler facts and shows its orders:
 //
-//	plan [workers=N] [bundle-bytes=N] [attempts=N] [restarts=N] [interval=MS] [epoch=MS] [clocks]
+//	plan [workers=N] [bundle-bytes=N] [attempts=N] [restarts=N] [interval=MS] [epoch=MS] [clocks] [windows]
 //	    NAME impulse | test | gbk IN [streaming] | view IN | sort IN
-//	    NAME exec ENV IN [keyed] [timers] [splittable] [unbounded] [side=EDGE], each [-> OUT...]
+//	    NAME exec ENV IN [keyed] [timers] [state] [splittable] [unbounded] [side=EDGE[/VIEW]], each [-> OUT...]
 //	    script, then each event: NAME=COUNTxBYTES@TIME | NAME@TIME | clock+MS
 //	ready WORKER ENV SLOTS          gone WORKER          refused ENV
-//	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [TIMER...]
+//	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...]
 //	failed BUNDLE [lost]            refuse BUNDLE
 //	split BUNDLE keep=N rest=N[:DELAY_MS][@TIME]...       full BUNDLE
 //	tick                            status
 //
 // Facts take now=MS; time stands still otherwise. A TIMER is event=KEY@FIRE:HOLD
 // or processing=... or synchronized=..., or KEY alone to clear it; KEY/TAG names a tag.
-// An edge *NAME is unbounded. A key begins with the digit of its group. Times are milliseconds or max.
+// An edge *NAME is unbounded. A key begins with the digit of its group. Times are milliseconds or max. With
+// "windows" all edges are in windows of 10 ms, and elements and what is shown in
+// the one that the time is in.
 func TestScheduler(t *testing.T) {
 	datadriven.Walk(t, "testdata/scheduler", func(t *testing.T, path string) {
 		t.Helper()
@@ -51,7 +54,8 @@ type script struct {
 	plan  *plan.Plan
 	now   time.Duration
 	// clocks says to print what the clocks of bundles show.
-	clocks bool
+	clocks    bool
+	windowing *plan.Windowing
 }
 
 func (s *script) run(t *testing.T, d *datadriven.TestData) string {
@@ -142,6 +146,15 @@ func parseTimer(t *testing.T, d plan.TimeDomain, s string) timerChange {
 	return c
 }
 
+// windowOf encodes the window that a time is in.
+func (s *script) windowOf(at element.EventTime) []byte {
+	if _, global := s.windowing.Fn.(plan.GlobalWindows); global {
+		return nil
+	}
+	start := at - at%10
+	return windowing.Interval{Start: start, End: start + 10}.Append(nil)
+}
+
 func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID) fact {
 	t.Helper()
 	f := bundleDone{id: id}
@@ -152,6 +165,9 @@ func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID)
 		from := element.MinTime
 		switch a.Key {
 		case "now":
+			continue
+		case "shown":
+			f.shown = append(f.shown, s.windowOf(times(t, what)))
 			continue
 		case "event":
 			f.timers = append(f.timers, parseTimer(t, plan.EventTimeDomain, a.Vals[0]))
@@ -183,6 +199,11 @@ func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID)
 		f.outputs[i].Keyed = make([][]element.Block, s.plan.KeyGroups)
 		for g := range min(n, s.plan.KeyGroups) {
 			f.outputs[i].Keyed[g] = blocks(n/min(n, s.plan.KeyGroups), size, from)
+		}
+		for _, blocks := range append(f.outputs[i].Keyed, f.outputs[i].Plain[len(f.outputs[i].Plain)-n:]) {
+			for j := range blocks {
+				blocks[j].Window = s.windowOf(from)
+			}
 		}
 	}
 	return f
@@ -243,7 +264,10 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	var epoch int
 	d.MaybeScanArgs(t, "epoch", &epoch)
 	c.epoch = element.EventTime(epoch)
-	s.plan, s.clocks = &plan.Plan{KeyGroups: 4}, d.HasArg("clocks")
+	s.plan, s.clocks, s.windowing = &plan.Plan{KeyGroups: 4}, d.HasArg("clocks"), global()
+	if d.HasArg("windows") {
+		s.windowing = &plan.Windowing{Fn: plan.FixedWindows{Size: 10 * time.Millisecond}, Window: coder.Must(coder.IntervalWindow)}
+	}
 	kv := coder.Must(coder.KV, coder.Must(coder.Bytes), coder.Must(coder.Bytes))
 	edges := map[string]plan.EdgeID{}
 	edge := func(name string) plan.EdgeID {
@@ -251,7 +275,7 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 		if !ok {
 			id = plan.EdgeID(len(s.plan.Edges))
 			edges[name] = id
-			s.plan.Edges = append(s.plan.Edges, &plan.Edge{ID: id, Name: name, Value: kv, Windowing: global(), Bounded: !strings.HasPrefix(name, "*")})
+			s.plan.Edges = append(s.plan.Edges, &plan.Edge{ID: id, Name: name, Value: kv, Windowing: s.windowing, Bounded: !strings.HasPrefix(name, "*")})
 		}
 		return id
 	}
@@ -290,11 +314,15 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 			if slices.Contains(words, "timers") {
 				k.Timers = []plan.TimerSpec{{Family: "event"}, {Family: "processing", Domain: plan.ProcessingTimeDomain}}
 			}
+			if slices.Contains(words, "state") {
+				k.States = []plan.StateSpec{{ID: "state"}}
+			}
 			st.Kind = k
 			st.Input = &plan.Input{Edge: edge(words[3]), Keyed: slices.Contains(words, "keyed")}
 			for _, w := range words[4:] {
 				if name, ok := strings.CutPrefix(w, "side="); ok {
-					st.SideInputs = append(st.SideInputs, plan.SideInput{Edge: edge(name)})
+					name, view, _ := strings.Cut(name, "/")
+					st.SideInputs = append(st.SideInputs, plan.SideInput{Edge: edge(name), View: s.named(view)})
 				}
 			}
 		default:
@@ -305,6 +333,11 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	s.now = 0
 	s.sched = newScheduler(s.plan, c)
 	return s.print(s.sched.start())
+}
+
+// named returns the stage of the name, 0 if there is none.
+func (s *script) named(name string) plan.StageID {
+	return plan.StageID(max(0, slices.IndexFunc(s.plan.Stages, func(st *plan.Stage) bool { return st.Name == name })))
 }
 
 // test makes the script of a test stream.
@@ -356,12 +389,17 @@ func (s *script) print(orders []order) string {
 			if s.clocks {
 				fmt.Fprintf(&b, ", at %v, %v, %v", o.time.Watermark, o.time.Processing, o.time.Synchronized)
 			}
+			if o.stateCache != "" {
+				fmt.Fprintf(&b, ", state kept as %s", o.stateCache)
+			}
 			if o.attempt > 0 {
 				fmt.Fprintf(&b, ", attempt %d", o.attempt+1)
 			}
 			b.WriteByte('\n')
 		case splitBundle:
 			fmt.Fprintf(&b, "split bundle %d at %v\n", o.id, o.fraction)
+		case forgetWindows:
+			fmt.Fprintf(&b, "forget %x of %s\n", o.windows, s.plan.Stages[o.view].Name)
 		case wakeAt:
 			fmt.Fprintf(&b, "wake at %v\n", o.at)
 		case stageFinished:
