@@ -55,6 +55,8 @@ type Worker interface {
 	Connected() <-chan struct{}
 	// Kill says that what the worker ran in is gone.
 	Kill(err error)
+	// Status asks the worker's harness what it is doing.
+	Status(ctx context.Context) (string, error)
 }
 
 // wire connects gorunner's own parts.

@@ -101,6 +101,11 @@ func (w *fakeWorker) Start(context.Context, *harness.Bundle) (harness.Execution,
 	return nil, errors.New("fake worker executes nothing")
 }
 
+// Status tells nothing to somebody who cannot wait.
+func (w *fakeWorker) Status(ctx context.Context) (string, error) {
+	return "busy with " + w.spec.JobName, ctx.Err()
+}
+
 func (w *fakeWorker) end(err error) {
 	w.once.Do(func() {
 		w.mu.Lock()

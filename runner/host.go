@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -69,6 +70,7 @@ func (h *host) start(ctx context.Context, env plan.EnvironmentID) (*hostedWorker
 	}
 	w := &hostedWorker{
 		Worker:  worker,
+		env:     env,
 		process: process,
 		server:  h.server,
 		watched: make(chan struct{}),
@@ -165,6 +167,20 @@ func withTail(err error, lines []string) error {
 	return fmt.Errorf("%w; its last log lines:\n%s", err, strings.Join(lines, "\n"))
 }
 
+// alive returns the workers that have not ended.
+func (h *host) alive() []*hostedWorker {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(h.workers), func(w *hostedWorker) bool {
+		select {
+		case <-w.Done():
+			return true
+		default:
+			return false
+		}
+	})
+}
+
 // close stops the workers that the engine has not stopped.
 func (h *host) close(ctx context.Context) error {
 	h.mu.Lock()
@@ -185,6 +201,7 @@ func (h *host) close(ctx context.Context) error {
 // hostedWorker is a worker together with what it runs in.
 type hostedWorker struct {
 	Worker
+	env     plan.EnvironmentID
 	process environment.Process
 	server  *Server
 	watched chan struct{} // closed when watch is over

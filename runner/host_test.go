@@ -60,6 +60,39 @@ func TestWorkerIsToldAll(t *testing.T) {
 	}
 }
 
+// TestWorkerStatus: the workers of running jobs say what they do, the others have
+// nothing to say.
+func TestWorkerStatus(t *testing.T) {
+	asked := make(chan []WorkerInfo, 2)
+	w := newWorld(t, Options{}, nil)
+	w.engine.run = func(ctx context.Context, x *fakeExecution) error {
+		for range 2 {
+			worker, err := x.opts.Host.StartWorker(ctx, "env")
+			if err != nil {
+				return err
+			}
+			asked <- w.server.Workers(ctx)
+			if err := worker.Stop(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	defer w.close()
+	id := w.start(pipeline(), map[string]any{"beam:option:job_name:v1": "it"})
+	w.states(id)
+	for range 2 {
+		got := <-asked
+		if len(got) != 1 || got[0].Job != JobID(id) || got[0].Worker == "" || got[0].Environment != "env" ||
+			got[0].Status != "busy with it" || got[0].Err != nil {
+			t.Errorf("%+v", got)
+		}
+	}
+	if got := w.server.Workers(t.Context()); len(got) > 0 {
+		t.Errorf("workers of a job that has ended: %+v", got)
+	}
+}
+
 func TestWorkersThatDoNotCome(t *testing.T) {
 	tests := []struct {
 		name string

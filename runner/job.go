@@ -54,6 +54,7 @@ type job struct {
 
 	mu        sync.Mutex
 	execution Execution // guarded by mu; nil before and after execution
+	host      *host     // guarded by mu; nil before execution
 	cancelled string    // guarded by mu; why the job was asked to stop
 	final     finalReport
 }
@@ -141,6 +142,9 @@ func (s *Server) execute(ctx context.Context, j *job) {
 	log := s.opts.Log.With("job", string(j.id))
 	log.Info("job started", "name", j.name, "stages", len(j.translation.Plan.Stages), "workers", j.workers)
 	h := newHost(s, j, log)
+	j.mu.Lock()
+	j.host = h
+	j.mu.Unlock()
 	err := s.runEngine(ctx, j, h)
 	if stopErr := h.close(ctx); stopErr != nil {
 		log.Warn("workers of the job did not stop cleanly", "error", stopErr)

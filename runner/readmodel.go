@@ -1,9 +1,13 @@
 package runner
 
 import (
+	"context"
+	"sync"
 	"time"
 
 	"github.com/gorunner/gorunner/execution/engine"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/plan"
 )
 
 // JobInfo is a picture of a job at one moment, for people and for monitoring.
@@ -34,5 +38,41 @@ func (s *Server) Jobs() []JobInfo {
 			Stages:   status.Stages,
 		}
 	}
+	return out
+}
+
+// WorkerInfo is a worker of a running job, with what its harness says of itself.
+type WorkerInfo struct {
+	Job         JobID
+	Worker      harness.WorkerID
+	Environment plan.EnvironmentID
+	// Status is text for people: threads, bundles, caches, as the SDK has it.
+	Status string
+	// Err is why there is no status.
+	Err error
+}
+
+// Workers asks the workers of all running jobs what they are doing, all at the
+// same time, until ctx ends.
+func (s *Server) Workers(ctx context.Context) []WorkerInfo {
+	var out []WorkerInfo
+	var workers []*hostedWorker
+	for _, j := range s.all() {
+		j.mu.Lock()
+		h := j.host
+		j.mu.Unlock()
+		if h == nil {
+			continue
+		}
+		for _, w := range h.alive() {
+			workers = append(workers, w)
+			out = append(out, WorkerInfo{Job: j.id, Worker: w.ID(), Environment: w.env})
+		}
+	}
+	var wg sync.WaitGroup
+	for i, w := range workers {
+		wg.Go(func() { out[i].Status, out[i].Err = w.Status(ctx) })
+	}
+	wg.Wait()
 	return out
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/gorunner/gorunner/runner"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -249,7 +252,7 @@ func TestServe(t *testing.T) {
 		return ""
 	}
 	for path, want := range map[string]string{
-		"/healthz": "ok", "/metrics": "go_goroutines", "/api/jobs": "[]", "/debug/pprof/cmdline": "test",
+		"/healthz": "ok", "/metrics": "go_goroutines", "/api/jobs": "[]", "/debug/workers": "", "/debug/pprof/cmdline": "test",
 	} {
 		if got := get(path); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", path, got)
@@ -276,6 +279,18 @@ func TestServe(t *testing.T) {
 	}
 	if took := time.Since(begin); took > time.Second {
 		t.Errorf("it took %v to stop", took)
+	}
+}
+
+func TestWriteWorkers(t *testing.T) {
+	out := httptest.NewRecorder()
+	writeWorkers(out, []runner.WorkerInfo{
+		{Job: "j", Worker: "w1", Environment: "py", Status: "2 threads\n"},
+		{Job: "j", Worker: "w2", Environment: "go", Err: errors.New("no status stream")},
+	})
+	want := "== worker w1 of job j, environment py\n2 threads\n\n== worker w2 of job j, environment go\nno status stream\n\n"
+	if got := out.Body.String(); got != want {
+		t.Errorf("%q, want %q", got, want)
 	}
 }
 

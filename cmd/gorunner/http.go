@@ -1,9 +1,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -28,12 +31,31 @@ func newHandler(s *runner.Server) http.Handler {
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /api/jobs", func(w http.ResponseWriter, _ *http.Request) { writeJobs(w, s.Jobs()) })
+	mux.HandleFunc("GET /debug/workers", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), workersTimeout)
+		defer cancel()
+		writeWorkers(w, s.Workers(ctx))
+	})
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return mux
+}
+
+// workersTimeout is how long harnesses have to say what they are doing.
+const workersTimeout = 5 * time.Second
+
+func writeWorkers(w http.ResponseWriter, workers []runner.WorkerInfo) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	for _, info := range workers {
+		text := info.Status
+		if info.Err != nil {
+			text = info.Err.Error()
+		}
+		fmt.Fprintf(w, "== worker %s of job %s, environment %s\n%s\n\n", info.Worker, info.Job, info.Environment, strings.TrimSpace(text))
+	}
 }
 
 // jobJSON is a job in the JSON API.
