@@ -39,6 +39,7 @@ type job struct {
 	created     time.Time
 	hub         *hub
 	names       map[plan.TransformID]string // see transformNames
+	streaming   bool                        // see isStreaming
 
 	// environments with their alternatives resolved; nil once the job ended.
 	environments map[plan.EnvironmentID]*pipepb.Environment
@@ -157,7 +158,7 @@ func (s *Server) execute(ctx context.Context, j *job) {
 	state, _, _ := j.hub.current()
 	s.retire(j)
 	args := append([]any{"state", state.String(), "duration", s.opts.Clock().Sub(j.created).Round(time.Millisecond).String()},
-		progressOf(j.status()).attrs()...)
+		j.progressOf(j.status()).attrs()...)
 	if state == Failed {
 		log.Error("job ended", append(args, "error", text)...)
 		return

@@ -46,6 +46,7 @@ func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
 		created:      s.opts.Clock(),
 		hub:          newHub(s.opts.Clock, s.opts.Limits),
 		names:        transformNames(req.GetPipeline(), translation.Plan),
+		streaming:    isStreaming(translation.Plan),
 		translation:  translation,
 		environments: make(map[plan.EnvironmentID]*pipepb.Environment),
 		done:         make(chan struct{}),
@@ -97,6 +98,12 @@ func transformNames(pipeline *pipepb.Pipeline, p *plan.Plan) map[plan.TransformI
 		}
 	}
 	return names
+}
+
+// isStreaming says that watermarks follow the clock: there are unbounded sources,
+// and no script that plays them.
+func isStreaming(p *plan.Plan) bool {
+	return len(p.Tests) == 0 && slices.ContainsFunc(p.Edges, func(e *plan.Edge) bool { return !e.Bounded })
 }
 
 // jobName is the user's name of the job. Python puts "job" into every request

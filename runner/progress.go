@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/engine"
 )
 
@@ -18,11 +19,17 @@ type Progress struct {
 	// Running is the number of bundles being executed, Pending that of elements
 	// that wait.
 	Running, Pending int
+	// Watermark is the least output watermark of a job that has unbounded sources
+	// and goes by the clock; of other jobs it is element.MaxTime.
+	Watermark element.EventTime
 }
 
-func progressOf(s engine.Status) Progress {
-	p := Progress{Stages: len(s.Stages)}
+func (j *job) progressOf(s engine.Status) Progress {
+	p := Progress{Stages: len(s.Stages), Watermark: element.MaxTime}
 	for _, st := range s.Stages {
+		if j.streaming {
+			p.Watermark = min(p.Watermark, st.Watermark)
+		}
 		p.ElementsIn += st.ElementsIn
 		p.BytesIn += st.BytesIn
 		p.ElementsOut += st.ElementsOut
@@ -44,8 +51,8 @@ func (p Progress) attrs() []any {
 	}
 }
 
-// text is the report for people; the rates are those since last.
-func (p Progress) text(last Progress, elapsed time.Duration) string {
+// text is the report for people at a time; the rates are those since last.
+func (p Progress) text(last Progress, elapsed time.Duration, now time.Time) string {
 	s := fmt.Sprintf("%d of %s done; read %s (%s), wrote %s (%s)",
 		p.StagesDone, plural(int64(p.Stages), "stage"),
 		plural(p.ElementsIn, "element"), humanBytes(float64(p.BytesIn)),
@@ -57,7 +64,37 @@ func (p Progress) text(last Progress, elapsed time.Duration) string {
 	if p.Running > 0 || p.Pending > 0 {
 		s += fmt.Sprintf("; %s running, %s waiting", plural(int64(p.Running), "bundle"), plural(int64(p.Pending), "element"))
 	}
+	return s + watermarkText(p.Watermark, now)
+}
+
+// watermarkText says where the watermark is, and how far behind the clock.
+func watermarkText(w element.EventTime, now time.Time) string {
+	switch {
+	case w >= element.EndOfGlobalWindow:
+		return ""
+	case w == element.MinTime:
+		return "; no watermark yet"
+	}
+	at := time.UnixMilli(int64(w))
+	s := "; watermark " + at.UTC().Format("2006-01-02T15:04:05.000Z")
+	if lag := now.Sub(at); lag > 0 {
+		s += fmt.Sprintf(", %v behind", lag.Round(time.Millisecond))
+	}
 	return s
+}
+
+// progressSpread makes reports rarer as a job gets older: each comes after at
+// least the job's age divided by it, so that a job of days does not fill its
+// history with them. They are never more than progressRarest apart.
+const (
+	progressSpread = 60
+	progressRarest = time.Minute
+)
+
+// progressDue says whether a job of the age is to be reported on again. Ticks
+// come every interval, or a little sooner or later.
+func progressDue(age, sinceLast, interval time.Duration) bool {
+	return sinceLast+interval/2 >= min(age/progressSpread, max(progressRarest, interval))
 }
 
 // startProgress reports on the job until the returned function is called,
@@ -68,18 +105,23 @@ func (s *Server) startProgress(j *job, log *slog.Logger) (stop func()) {
 		defer close(done)
 		ticker := time.NewTicker(s.opts.ProgressInterval)
 		defer ticker.Stop()
-		last, lastTime := Progress{}, s.opts.Clock()
+		begin := s.opts.Clock()
+		last, lastTime := Progress{}, begin
 		for {
 			select {
 			case <-quit:
 				return
 			case <-ticker.C:
 			}
-			now, p := s.opts.Clock(), progressOf(j.status())
+			now := s.opts.Clock()
+			if !progressDue(now.Sub(begin), now.Sub(lastTime), s.opts.ProgressInterval) {
+				continue
+			}
+			p := j.progressOf(j.status())
 			if p == last {
 				continue
 			}
-			text := p.text(last, now.Sub(lastTime))
+			text := p.text(last, now.Sub(lastTime), now)
 			j.hub.say(Basic, text)
 			log.Info("progress: " + text) //nolint:sloglint // the line is read by people as it stands
 			last, lastTime = p, now

@@ -34,7 +34,7 @@ func (s *Server) Jobs() []JobInfo {
 			State:    state,
 			Created:  j.created,
 			Workers:  j.workers,
-			Progress: progressOf(status),
+			Progress: j.progressOf(status),
 			Stages:   status.Stages,
 		}
 	}

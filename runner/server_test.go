@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/engine"
 	"github.com/gorunner/gorunner/fnapi"
 	"github.com/gorunner/gorunner/plan"
@@ -476,6 +477,53 @@ func TestProgressIsReported(t *testing.T) {
 			t.Errorf("%d lines of progress in the log", n)
 		}
 	})
+}
+
+func TestProgressTellsTheWatermark(t *testing.T) {
+	now := time.UnixMilli(1_000_000)
+	at := func(w element.EventTime) engine.Status {
+		return engine.Status{Stages: []engine.StageStatus{{Watermark: w}, {Watermark: element.MaxTime, Done: true}}}
+	}
+	tests := []struct {
+		streaming bool
+		watermark element.EventTime
+		want      string
+	}{
+		{true, 998_500, "; watermark 1970-01-01T00:16:38.500Z, 1.5s behind"},
+		{true, 2_000_000, "; watermark 1970-01-01T00:33:20.000Z"},
+		{true, element.MinTime, "; no watermark yet"},
+		{true, element.MaxTime, "wrote 0 elements (0 B)"},
+		{false, 998_500, "wrote 0 elements (0 B)"},
+	}
+	for _, tt := range tests {
+		p := (&job{streaming: tt.streaming}).progressOf(at(tt.watermark))
+		if got := p.text(p, 0, now); !strings.HasSuffix(got, tt.want) {
+			t.Errorf("%v: %q, want %q", tt.watermark, got, tt.want)
+		}
+	}
+	unbounded := &plan.Plan{Edges: []*plan.Edge{{Bounded: true}, {}}}
+	scripted := &plan.Plan{Edges: unbounded.Edges, Tests: []plan.Test{{}}}
+	if !isStreaming(unbounded) || isStreaming(scripted) || isStreaming(&plan.Plan{Edges: unbounded.Edges[:1]}) {
+		t.Error("wrong plans are streaming")
+	}
+}
+
+// TestProgressGetsRarer: the reports of an endless job are few.
+func TestProgressGetsRarer(t *testing.T) {
+	const interval = time.Second
+	var reports []time.Duration
+	last := time.Duration(0)
+	for age := interval; age <= 24*time.Hour; age += interval {
+		if progressDue(age, age-last, interval) {
+			reports, last = append(reports, age), age
+		}
+	}
+	if n := len(reports); n > 1700 || reports[59] != time.Minute || last < 24*time.Hour-progressRarest {
+		t.Errorf("%d reports in a day, the 60th after %v, the last after %v", n, reports[59], last)
+	}
+	if !progressDue(time.Hour, 2*time.Minute, 2*time.Minute) {
+		t.Error("a long interval is not reported on")
+	}
 }
 
 func TestIdle(t *testing.T) {
