@@ -80,11 +80,12 @@ func (j *job) status() engine.Status {
 // metrics returns the job's monitoring infos.
 func (j *job) metrics() (attempted, committed []metrics.Info) {
 	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.execution == nil {
-		return j.final.attempted, j.final.committed
+	x, final := j.execution, j.final
+	j.mu.Unlock()
+	if x == nil {
+		return final.attempted, final.committed
 	}
-	return j.execution.Metrics()
+	return x.Metrics() // which asks the workers
 }
 
 // transformName is the name that the user gave a transform, or the id if there is

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/execution/timer"
-	"github.com/gorunner/gorunner/internal/invariants"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
@@ -36,6 +36,10 @@ type execution struct {
 	// forget and dropped belong to the bundle's goroutine.
 	forget  []scope // whose state is forgotten
 	dropped int64   // elements that came too late
+
+	// started is the handle for those who only want to know how far it is.
+	started atomic.Pointer[harness.Execution]
+	told    []metrics.Info // by it, while it runs; guarded by the driver's mu
 
 	result harness.Result // set before the fact that ends the bundle
 }
@@ -127,6 +131,7 @@ func (x *execution) run(ctx context.Context, b *harness.Bundle) error {
 	x.mu.Lock()
 	x.handle = handle
 	x.mu.Unlock()
+	x.started.Store(&handle)
 	x.result, err = handle.Wait()
 	// From here on no split begins, and one that is under way has been told.
 	x.mu.Lock()
@@ -199,7 +204,7 @@ func (x *execution) group(b *element.Block) (element.KeyGroup, error) {
 func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 	switch f := f.(type) {
 	case bundleDone:
-		x := d.forget(f.id)
+		x := d.ending(f.id)
 		if err := x.txn.Apply(); err != nil {
 			return nil, fmt.Errorf("stage %s bundle %d: apply state: %w", x.stage.Name, x.id, err)
 		}
@@ -207,14 +212,14 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 			d.views.add(out.Edge, f.outputs[i].Plain)
 		}
 		d.views.show(x.stage.ID, x.out.shown)
-		d.merge(x, &d.attempted, &d.committed)
+		d.end(x, &d.attempted, &d.committed)
 		if x.result.Finalize != nil {
 			d.finalizers.Go(func() { d.finalize(ctx, x) })
 		}
 	case bundleFailed:
-		x := d.forget(f.id)
+		x := d.ending(f.id)
 		x.out.abandon()
-		d.merge(x, &d.attempted)
+		d.end(x, &d.attempted)
 	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, taskPanicked, tick:
 	}
 	return f, nil
@@ -232,32 +237,6 @@ func (d *driver) finalize(ctx context.Context, x *execution) {
 	ctx, cancel := context.WithTimeout(ctx, d.opts.FinalizeTimeout)
 	defer cancel()
 	err = x.result.Finalize(ctx)
-}
-
-// merge adds the metrics of an execution that has ended to the sets.
-// Malformed ones are the SDK's fault and cost nothing but themselves.
-func (d *driver) merge(x *execution, sets ...*metrics.Set) {
-	if len(x.result.Metrics) == 0 {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, set := range sets {
-		if err := set.Add(x.result.Metrics); err != nil {
-			d.log.Warn("metrics of a bundle", "stage", x.stage.Name, "bundle", x.id, "error", err)
-		}
-	}
-}
-
-func (d *driver) forget(id harness.BundleID) *execution {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	x := d.running[id]
-	delete(d.running, id)
-	if x == nil {
-		invariants.Failf("bundle %d ended twice", id)
-	}
-	return x
 }
 
 // splitBundle asks the harness to give back a part of a bundle's work.

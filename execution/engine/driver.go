@@ -99,6 +99,7 @@ func (o Options) withDefaults() Options {
 	wait(&o.SplitInterval, 500*time.Millisecond)
 	wait(&o.CheckpointInterval, 100*time.Millisecond)
 	wait(&o.FinalizeTimeout, time.Minute)
+	wait(&o.ProgressTimeout, time.Second)
 	wait(&o.StopTimeout, 30*time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -302,10 +303,4 @@ func (d *driver) status() Status {
 		stages[i].BytesOut = d.pipes[i].bytes.Load()
 	}
 	return Status{Stages: stages}
-}
-
-func (d *driver) metrics() (attempted, committed []metrics.Info) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.attempted.Infos(), d.committed.Infos()
 }

@@ -51,6 +51,9 @@ type Options struct {
 	// FinalizeTimeout is how long a harness may take to finalize a bundle, which
 	// the end of the job waits for; default 1 min.
 	FinalizeTimeout time.Duration
+	// ProgressTimeout is how long running bundles may take to tell their metrics
+	// when they are asked for; default 1 s.
+	ProgressTimeout time.Duration
 	// StopTimeout is how long workers may take to stop; default 30 s.
 	StopTimeout time.Duration
 	// Listener is told what happens; default nobody. It is called from the
@@ -152,6 +155,6 @@ func (j *Job) Run(ctx context.Context) error { return j.impl.run(ctx) }
 func (j *Job) Status() Status { return j.impl.status() }
 
 // Metrics returns the monitoring infos of all executions, and of those that
-// were committed. An execution that failed counts among the former with what
-// its harness told of it, which may be nothing.
+// were committed. An execution that is under way, or has failed, counts among
+// the former with what its harness told of it, which may be nothing.
 func (j *Job) Metrics() (attempted, committed []metrics.Info) { return j.impl.metrics() }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 )
@@ -26,6 +27,8 @@ type fakeHost struct {
 	after func(b *harness.Bundle) (harness.Result, error)
 	// asked is told of each request to split.
 	asked func(b *harness.Bundle, fraction float64)
+	// progress tells the metrics of a running bundle.
+	progress func(ctx context.Context, b *harness.Bundle) ([]metrics.Info, error)
 	// split answers in the place of the execution.
 	split func(b *harness.Bundle) (harness.Split, bool, error)
 	// refuse makes every start of a worker fail.
@@ -175,7 +178,11 @@ func (x *fakeExecution) fire() error {
 	return nil
 }
 
-func (x *fakeExecution) Progress(context.Context) (harness.Progress, error) {
+func (x *fakeExecution) Progress(ctx context.Context) (harness.Progress, error) {
+	if f := x.worker.host.progress; f != nil {
+		infos, err := f(ctx, x.bundle)
+		return harness.Progress{Metrics: infos}, err
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return harness.Progress{ElementsRead: x.at}, nil
