@@ -106,6 +106,14 @@ func (d *describer) parDo(n *node) ([]byte, error) {
 			change().TimerFamilySpecs[family].TimerFamilyCoderId = id
 		}
 	}
+	for i, side := range n.sides {
+		if n.views[i].edge.view == nil {
+			continue
+		}
+		if mapping, ok := refresh(p.GetSideInputs()[side.tag]); ok {
+			change().SideInputs[side.tag].WindowMappingFn = mapping
+		}
+	}
 	for _, id := range parDoCoders(p) {
 		d.coder(id)
 	}
