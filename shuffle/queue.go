@@ -78,6 +78,19 @@ func (q *Queue) Push(g element.KeyGroup, b element.Block) {
 	q.list(i)
 }
 
+// Detach takes all that is not leased out of the queue, into one of its own.
+func (q *Queue) Detach() *Queue {
+	all := &Queue{keyed: q.keyed, groups: make([]group, len(q.groups)), count: q.count, bytes: q.bytes}
+	for i := range q.groups {
+		g := &q.groups[i]
+		all.groups[i].blocks = g.blocks
+		all.list(i)
+		g.blocks, g.listed = nil, false
+	}
+	q.ready, q.count, q.bytes = nil, 0, 0
+	return all
+}
+
 // Return puts blocks that were leased back to the front of their group.
 func (q *Queue) Return(g element.KeyGroup, blocks []element.Block) {
 	i := q.index(g)

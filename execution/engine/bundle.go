@@ -46,7 +46,7 @@ type execution struct {
 
 // startBundle begins to execute a bundle.
 func (d *driver) startBundle(ctx context.Context, o startBundle) {
-	stage := d.plan.Stages[o.stage]
+	stage := d.plan.Stage(o.stage)
 	x := &execution{
 		id: o.id, stage: stage,
 		out: newCollector(d.pipes[o.stage]), txn: d.store.Begin(),
@@ -208,10 +208,12 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 		if err := x.txn.Apply(); err != nil {
 			return nil, fmt.Errorf("stage %s bundle %d: apply state: %w", x.stage.Name, x.id, err)
 		}
-		for i, out := range x.stage.Outputs {
-			d.views.add(out.Edge, f.outputs[i].Plain)
+		if int(x.stage.ID) < len(d.plan.Stages) {
+			for i, out := range x.stage.Outputs {
+				d.views.add(out.Edge, f.outputs[i].Plain)
+			}
+			d.views.show(x.stage.ID, x.out.shown)
 		}
-		d.views.show(x.stage.ID, x.out.shown)
 		d.end(x, &d.attempted, &d.committed)
 		if x.result.Finalize != nil {
 			d.finalizers.Go(func() { d.finalize(ctx, x) })
@@ -220,7 +222,7 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 		x := d.ending(f.id)
 		x.out.abandon()
 		d.end(x, &d.attempted)
-	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, taskPanicked, tick:
+	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, drainAsked, taskPanicked, tick:
 	}
 	return f, nil
 }

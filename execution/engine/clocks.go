@@ -18,15 +18,23 @@ func (s *scheduler) time(st *stageState) harness.Time {
 	return harness.Time{
 		Watermark:    s.tracker.Input(st.ID),
 		Processing:   s.processing(),
-		Synchronized: s.dueBy(st, plan.SynchronizedDomain),
+		Synchronized: s.passed(st, plan.SynchronizedDomain),
 	}
 }
 
-// dueBy is how far the timers of a domain may fire. Event time has passed only
+// dueBy is how far the timers of a domain may fire.
+func (s *scheduler) dueBy(st *stageState, d plan.TimeDomain) element.EventTime {
+	if s.ending(st) {
+		return element.MaxTime
+	}
+	return s.passed(st, d)
+}
+
+// passed is how far a domain's time has passed. Event time has passed only
 // what is before the watermark: elements at it may still come, until nothing
 // comes any more. It is the same with synchronized processing time, which the
 // timers upstream hold back; besides, it never runs ahead of the clock.
-func (s *scheduler) dueBy(st *stageState, d plan.TimeDomain) element.EventTime {
+func (s *scheduler) passed(st *stageState, d plan.TimeDomain) element.EventTime {
 	switch d {
 	case plan.EventTimeDomain:
 		if at := s.tracker.Input(st.ID); at < element.MaxTime {
@@ -84,7 +92,7 @@ func (s *scheduler) dropUnreachable() bool {
 // one day.
 func (s *scheduler) reachable(st *stageState) bool {
 	for d := plan.EventTimeDomain; d <= plan.SynchronizedDomain; d++ {
-		if at, ok := st.timers.NextAfter(d, element.MinTime-1); ok && (d == plan.EventTimeDomain || !s.never(at)) {
+		if at, ok := st.timers.NextAfter(d, element.MinTime-1); ok && (d == plan.EventTimeDomain || !s.never(at) || s.ending(st)) {
 			return true
 		}
 	}

@@ -34,13 +34,23 @@ func (s *scheduler) release() {
 // delayMax bounds delays, so that no sum of times overflows.
 const delayMax = time.Duration(1) << 61
 
-// leave takes a residual in, now or later. Its hold begins at once.
-func (s *scheduler) leave(st *stageState, r residual) {
-	if r.delay <= 0 {
-		s.push(st, r.group, r.block)
-		return
+// leave takes a residual of a bundle in, now or later. Its hold begins at once.
+//
+// A job that is drained waits for nobody's clock; that what is left again and
+// again is delayed nevertheless, by very little, keeps it from spinning.
+func (s *scheduler) leave(b *bundle, r residual) {
+	st, queue := b.stage, b.stage.queue
+	if s.draining {
+		r.delay = min(r.delay, s.config.checkpointInterval)
+		if !b.work.truncated {
+			queue, r.delay = st.incoming, 0
+		}
 	}
 	s.tracker.Hold(st.ID, st.hold, r.block.MinTime)
+	if r.delay <= 0 {
+		queue.Push(r.group, r.block)
+		return
+	}
 	d := delayedBlock{min(s.clock, delayMax) + min(r.delay, delayMax), r.group, r.block}
 	i, _ := slices.BinarySearchFunc(st.delayed, d.due+1, func(a delayedBlock, due time.Duration) int {
 		return cmp.Compare(a.due, due)

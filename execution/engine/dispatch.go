@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/gorunner/gorunner/element"
-	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/execution/watermark"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
@@ -84,39 +83,6 @@ func earlier(a, b time.Duration) time.Duration {
 	return a
 }
 
-// freest is the worker with the most free slots, nil if there is none. The
-// worker to avoid is taken only if no other is free.
-func (e *environment) freest(avoid harness.WorkerID) *worker {
-	var best *worker
-	for _, w := range e.workers {
-		if w.free() == 0 {
-			continue
-		}
-		if best == nil || best.id == avoid || w.id != avoid && w.free() > best.free() {
-			best = w
-		}
-	}
-	return best
-}
-
-// free is the number of idle slots.
-func (e *environment) free() int {
-	n := 0
-	for _, w := range e.workers {
-		n += w.free()
-	}
-	return n
-}
-
-// slots is the number of bundles the environment can execute at a time.
-func (e *environment) slots() int {
-	n := 0
-	for _, w := range e.workers {
-		n += w.slots
-	}
-	return n
-}
-
 func (s *scheduler) choose(env *environment) *stageState {
 	for _, u := range []urgency{worthwhile, possible, necessary} {
 		if u == necessary && len(s.bundles) > 0 {
@@ -154,7 +120,7 @@ func (s *scheduler) chooseOf(env *environment, u urgency) *stageState {
 
 func (s *scheduler) startable(st *stageState, u urgency) bool {
 	_, _, firing := s.due(st)
-	if len(st.retries) == 0 && !st.queue.Available() && !firing {
+	if len(st.retries) == 0 && !st.queue.Available() && !firing && !st.incoming.Available() {
 		return false
 	}
 	if !finished(st.sides) {
@@ -206,11 +172,16 @@ func (s *scheduler) startNext(st *stageState) {
 	} else {
 		st.env.served = b.id
 	}
-	if st.unbounded {
+	if st.unbounded && work.function == 0 {
 		s.checkpointFrom(b, s.now+s.config.checkpointInterval)
 	}
+	s.checkpointToTruncate(b)
+	executes := st.ID
+	if work.function != 0 {
+		executes = work.function
+	}
 	s.orders = append(s.orders, startBundle{
-		id: b.id, stage: st.ID, worker: w.id, input: work.lease.Blocks, timers: work.timers,
+		id: b.id, stage: executes, worker: w.id, input: work.lease.Blocks, timers: work.timers,
 		time: s.time(st), stateCache: s.stateCache(st), attempt: work.attempts,
 	})
 }
@@ -234,10 +205,8 @@ func (s *scheduler) take(st *stageState) *work {
 		st.retries = st.retries[1:]
 		return w
 	}
-	w := s.fire(st)
-	if w == nil {
-		w = &work{lease: st.queue.Lease(s.limit(st))}
-	}
+	w := s.lease(st)
+	w.truncated = s.draining && w.function == 0
 	// Besides its elements the work itself holds the stage back from its end,
 	// for splits may leave it without an element.
 	s.tracker.Hold(st.ID, watermark.Running, element.MaxTime)
@@ -249,15 +218,27 @@ func (s *scheduler) take(st *stageState) *work {
 	return w
 }
 
-// limit says how much of the queue a bundle gets: an even share for each
-// slot, within the bounds that harnesses work well with.
-func (s *scheduler) limit(st *stageState) shuffle.Limit {
+// lease makes the stage's next work: restrictions to truncate, timers to fire,
+// or what is in the queue.
+func (s *scheduler) lease(st *stageState) *work {
+	if st.truncates() && st.incoming.Available() {
+		return &work{queue: st.incoming, function: st.truncate, lease: st.incoming.Lease(s.limit(st, st.incoming))}
+	}
+	if w := s.fire(st); w != nil {
+		return w
+	}
+	return &work{queue: st.queue, lease: st.queue.Lease(s.limit(st, st.queue))}
+}
+
+// limit says how much of a queue a bundle gets: an even share for each slot,
+// within the bounds that harnesses work well with.
+func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
 	slots := int64(max(1, st.env.slots()))
-	share := (st.queue.Bytes() + slots - 1) / slots
+	share := (queue.Bytes() + slots - 1) / slots
 	l := shuffle.Limit{Bytes: min(max(share, s.config.bundleBytes/leaseShareMin), s.config.bundleBytes)}
 	if st.splittable {
 		// Half a share, because one restriction may take far longer than another.
-		l.Elements = max(1, st.queue.Count()/(2*slots))
+		l.Elements = max(1, queue.Count()/(2*slots))
 	}
 	return l
 }
@@ -268,7 +249,7 @@ func (s *scheduler) status() []StageStatus {
 	for i, st := range s.stages {
 		out[i] = StageStatus{
 			Stage: st.ID, Name: st.Name, Done: st.finished, Running: st.running,
-			Pending: int(st.queue.Count() + st.gate.waiting()), ElementsIn: st.elementsIn, BytesIn: st.bytesIn,
+			Pending: int(st.pending()), ElementsIn: st.elementsIn, BytesIn: st.bytesIn,
 			Watermark: s.tracker.Output(st.ID),
 		}
 		if out[i].Watermark < element.MaxTime {

@@ -33,6 +33,9 @@ type driver struct {
 	facts chan fact
 	// quit is closed when the loop takes no more facts.
 	quit chan struct{}
+	// drains is closed when the job is to be drained.
+	drains    chan struct{}
+	drainOnce sync.Once
 	// tasks counts the goroutines above; finalizers those that tell SDKs of
 	// commits.
 	tasks, finalizers sync.WaitGroup
@@ -62,6 +65,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		views:   newViews(p),
 		facts:   make(chan fact),
 		quit:    make(chan struct{}),
+		drains:  make(chan struct{}),
 		workers: make(map[harness.WorkerID]harness.Worker),
 		hosted:  make(map[plan.EnvironmentID][]harness.Worker),
 		arrival: make(chan struct{}),
@@ -69,7 +73,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		sched: newScheduler(p, config{
 			workers: o.Workers, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
 			bundleBytes: int64(o.BundleBytes), splitInterval: o.SplitInterval, checkpointInterval: o.CheckpointInterval,
-			epoch: begin.epoch(),
+			epoch: begin.epoch(), drain: o.Drain,
 		}),
 		clock: begin,
 	}
@@ -124,6 +128,7 @@ func (d *driver) run(ctx context.Context) (err error) {
 	alarm := newAlarm()
 	defer alarm.stop()
 	orders := d.step(workerReady{env: native, id: nativeID, slots: runtime.GOMAXPROCS(0)}, true)
+	drains := d.drains
 	for {
 		done, err := d.obey(ctx, orders, alarm)
 		if done || err != nil {
@@ -137,11 +142,17 @@ func (d *driver) run(ctx context.Context) (err error) {
 				return err
 			}
 			orders = d.step(f, false)
+		case <-drains:
+			drains = nil
+			orders = d.step(drainAsked{}, false)
 		case <-alarm.c():
 			orders = d.step(tick{}, false)
 		}
 	}
 }
+
+// askToDrain lets the loop drain the job, if it has not ended.
+func (d *driver) askToDrain() { d.drainOnce.Do(func() { close(d.drains) }) }
 
 // step steps the scheduler.
 func (d *driver) step(f fact, first bool) []order {

@@ -48,6 +48,8 @@ type Options struct {
 	// splittable DoFn writes before the engine checkpoints it; default 1 million
 	// elements and 32 MiB.
 	CheckpointElements, CheckpointBytes int
+	// Drain drains the job from its very start: see [Job.Drain].
+	Drain bool
 	// FinalizeTimeout is how long a harness may take to finalize a bundle, which
 	// the end of the job waits for; default 1 min.
 	FinalizeTimeout time.Duration
@@ -150,6 +152,12 @@ func New(p *plan.Plan, opts Options) *Job { return &Job{impl: newDriver(p, opts)
 // that wraps [ErrCancelled] once ctx has ended. All workers are stopped when
 // it returns.
 func (j *Job) Run(ctx context.Context) error { return j.impl.run(ctx) }
+
+// Drain lets the job come to its end by itself: sources and test streams end,
+// what has been taken in is worked off, and windows and timers fire. Run returns
+// nil then. It may be called at any time, from any goroutine and more than
+// once, and returns at once.
+func (j *Job) Drain() { j.impl.askToDrain() }
 
 // Status returns a picture of the job as it is now.
 func (j *Job) Status() Status { return j.impl.status() }

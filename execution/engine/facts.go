@@ -12,7 +12,7 @@ import (
 
 // fact is something that happened outside the scheduler. The set is closed:
 // [workerReady], [workerGone], [workerRefused], [bundleDone], [bundleFailed],
-// [bundleSplit], [bundleFull], [taskPanicked], [tick].
+// [bundleSplit], [bundleFull], [drainAsked], [taskPanicked], [tick].
 //
 //sumtype:decl
 type fact interface{ fact() }
@@ -78,6 +78,9 @@ type bundleSplit struct {
 // its work is for others.
 type bundleFull struct{ id harness.BundleID }
 
+// drainAsked says that the job is to be drained.
+type drainAsked struct{}
+
 // taskPanicked says that a goroutine of the job has run into a mistake of the
 // runner itself: nothing is tried again.
 type taskPanicked struct{ err error }
@@ -92,6 +95,7 @@ func (bundleDone) fact()    {}
 func (bundleFailed) fact()  {}
 func (bundleSplit) fact()   {}
 func (bundleFull) fact()    {}
+func (drainAsked) fact()    {}
 func (taskPanicked) fact()  {}
 func (tick) fact()          {}
 
@@ -107,7 +111,8 @@ type startWorker struct{ env plan.EnvironmentID }
 
 // startBundle asks to execute a bundle.
 type startBundle struct {
-	id     harness.BundleID
+	id harness.BundleID
+	// stage is what is executed: a stage or a function.
 	stage  plan.StageID
 	worker harness.WorkerID
 	input  []element.Block

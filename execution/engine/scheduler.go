@@ -2,7 +2,6 @@ package engine
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -59,6 +58,10 @@ type scheduler struct {
 	delayed      int           // blocks in all stages' delayed
 	wake         time.Duration // the last wakeAt ordered, 0 for none
 	ended        bool
+	// draining says that the job is drained, truncating lists the stages whose
+	// input is truncated.
+	draining   bool
+	truncating []*stageState
 }
 
 // config is what the scheduler takes from Options.
@@ -66,6 +69,8 @@ type config struct {
 	workers, maxAttempts, maxWorkerRestarts int
 	bundleBytes                             int64
 	splitInterval, checkpointInterval       time.Duration
+	// drain says that the job is drained from its start.
+	drain bool
 	// epoch is the processing time at the start of the job, in milliseconds.
 	epoch element.EventTime
 }
@@ -76,8 +81,12 @@ const native plan.EnvironmentID = ""
 // stageState is what the scheduler knows of a stage.
 type stageState struct {
 	*plan.Stage
-	env   *environment
-	queue *shuffle.Queue
+	env *environment
+	// queue holds what is to be executed, incoming what comes: the same, unless
+	// the job is drained and what comes has to be truncated first, by the
+	// function truncate if there is one.
+	queue, incoming *shuffle.Queue
+	truncate        plan.StageID
 	// hold is how queued blocks hold the watermark.
 	hold watermark.Kind
 	// upstream writes the main input, sides the side inputs that are complete
@@ -107,44 +116,17 @@ type stageState struct {
 
 // work is a lease with its history.
 type work struct {
-	lease    shuffle.Lease
-	timers   []*timer.Timer
-	attempts int
+	// lease is of queue.
+	queue  *shuffle.Queue
+	lease  shuffle.Lease
+	timers []*timer.Timer
+	// function is executed instead of the stage, if it is not 0.
+	function plan.StageID
+	// truncated says that the work was, or needs not be.
+	truncated bool
+	attempts  int
 	// avoid is the worker that was lost with the work.
 	avoid harness.WorkerID
-}
-
-// environment is the workers that execute a set of stages.
-type environment struct {
-	id       plan.EnvironmentID
-	workers  []*worker // in order of arrival
-	stages   []*stageState
-	starting int // workers on their way
-	restarts int
-	// endless says that some of the stages are. served is the last bundle of
-	// the others.
-	endless bool
-	served  harness.BundleID
-	// failed counts the bundles that have failed. What harnesses kept of the
-	// state they had written is not true then.
-	failed int
-}
-
-type worker struct {
-	id    harness.WorkerID
-	env   *environment
-	slots int
-	used  int
-	// lost workers get no more bundles.
-	lost bool
-}
-
-// free is the number of idle slots.
-func (w *worker) free() int {
-	if w.lost {
-		return 0
-	}
-	return w.slots - w.used
 }
 
 // bundle is a running bundle.
@@ -238,13 +220,14 @@ func newStageState(p *plan.Plan, stage *plan.Stage) *stageState {
 			st.hold = watermark.Buffered
 		}
 	case *plan.Executable:
-		st.splittable, st.unbounded = k.Splittable, k.Unbounded
+		st.splittable, st.unbounded, st.truncate = k.Splittable, k.Unbounded, k.Truncate
 		if k.TimeSorted {
 			st.hold = watermark.Buffered // what is complete can be sorted
 		}
 	}
 	st.endless = st.unbounded || stage.Input != nil && !p.Edges[stage.Input.Edge].Bounded
 	st.queue = shuffle.NewQueue(groups)
+	st.incoming = st.queue
 	if len(timerFamilies(p, stage)) > 0 {
 		st.timers = timer.NewSet(groups)
 	}
@@ -263,7 +246,16 @@ func environmentOf(stage *plan.Stage) plan.EnvironmentID {
 
 // busy says whether the stage has work, besides timers.
 func (st *stageState) busy() bool {
-	return st.running > 0 || len(st.retries) > 0 || len(st.delayed) > 0 || st.queue.Count() > 0 || st.gate.waiting() > 0
+	return st.running > 0 || len(st.retries) > 0 || len(st.delayed) > 0 || st.pending() > 0
+}
+
+// pending is the number of elements that wait for a bundle.
+func (st *stageState) pending() int64 {
+	n := st.queue.Count() + st.gate.waiting()
+	if st.truncates() {
+		n += st.incoming.Count()
+	}
+	return n
 }
 
 // distinct returns the stages without repetitions, in order of id.
@@ -283,6 +275,9 @@ func (s *scheduler) start() []order {
 		}
 	}
 	s.startTests()
+	if s.config.drain {
+		s.drain()
+	}
 	for _, env := range s.envs {
 		if env.id == native {
 			continue
@@ -318,6 +313,8 @@ func (s *scheduler) step(now time.Duration, f fact) []order {
 		s.split(f)
 	case bundleFull:
 		s.full(f)
+	case drainAsked:
+		s.drain()
 	case taskPanicked:
 		s.fail(f.err)
 	case tick:
@@ -349,6 +346,7 @@ func (s *scheduler) finishStep() []order {
 // watermarks follow their holds.
 func (s *scheduler) advance() {
 	s.release()
+	s.discard()
 	for again := true; again; again = s.dropUnreachable() {
 		s.synchronized.Advance()
 		for _, id := range s.tracker.Advance() {
@@ -377,40 +375,8 @@ func (s *scheduler) fail(err error) {
 
 // push queues a block, which holds the watermark from now on.
 func (s *scheduler) push(st *stageState, g element.KeyGroup, b element.Block) {
-	st.queue.Push(g, b)
+	st.incoming.Push(g, b)
 	s.tracker.Hold(st.ID, st.hold, b.MinTime)
-}
-
-func (s *scheduler) addWorker(f workerReady) {
-	env := s.environment(f.env)
-	if env == nil {
-		invariants.Failf("worker %s of unknown environment %q", f.id, f.env)
-	}
-	if env.id != native {
-		env.starting--
-	}
-	w := &worker{id: f.id, env: env, slots: f.slots}
-	env.workers = append(env.workers, w)
-	s.workers[f.id] = w
-}
-
-func (s *scheduler) dropWorker(f workerGone) {
-	w := s.workers[f.id]
-	if w == nil {
-		return
-	}
-	delete(s.workers, f.id)
-	env := w.env
-	env.workers = slices.DeleteFunc(env.workers, func(o *worker) bool { return o == w })
-	if finished(env.stages) {
-		return
-	}
-	if env.restarts++; env.restarts > s.config.maxWorkerRestarts {
-		s.fail(fmt.Errorf("environment %s: %d workers were lost, the last one: %w", env.id, env.restarts, f.err))
-		return
-	}
-	s.orders = append(s.orders, workerReplaced{WorkerReplaced{Worker: f.id, Environment: env.id, Err: f.err}})
-	s.startWorker(env)
 }
 
 // settle takes a bundle out of the running ones.
@@ -431,21 +397,31 @@ func (s *scheduler) settle(id harness.BundleID) *bundle {
 func (s *scheduler) commit(f bundleDone) {
 	b := s.settle(f.id)
 	s.show(b.stage, f.shown)
+	if b.work.function != 0 {
+		s.commitTruncated(b.stage, &f.outputs[0])
+	} else {
+		s.commitOutput(b, f)
+	}
+	for _, r := range f.residuals {
+		s.leave(b, r)
+	}
+	for i := range b.work.lease.Blocks {
+		s.tracker.Release(b.stage.ID, watermark.Running, b.work.lease.Blocks[i].MinTime)
+	}
+	s.apply(b, s.lastTimers(b, f.timers))
+	s.tracker.Release(b.stage.ID, watermark.Running, element.MaxTime)
+	b.work.queue.Settle(b.work.lease)
+}
+
+func (s *scheduler) commitOutput(b *bundle, f bundleDone) {
 	for i, out := range b.stage.Outputs {
 		s.deliver(out.Edge, &f.outputs[i])
 	}
-	for _, r := range f.residuals {
-		s.leave(b.stage, r)
-	}
 	for i := range b.work.lease.Blocks {
 		block := &b.work.lease.Blocks[i]
-		s.tracker.Release(b.stage.ID, watermark.Running, block.MinTime)
 		b.stage.elementsIn += int64(block.Count)
 		b.stage.bytesIn += int64(len(block.Data))
 	}
-	s.apply(b, f.timers)
-	s.tracker.Release(b.stage.ID, watermark.Running, element.MaxTime)
-	b.stage.queue.Settle(b.work.lease)
 }
 
 func (s *scheduler) deliver(edge plan.EdgeID, out *shuffle.Output) {

@@ -23,15 +23,16 @@ import (
 // TestScheduler runs the scripts of testdata/scheduler. A script makes a plan,
 // tells the scheduler facts and shows its orders:
 //
-//	plan [workers=N] [bundle-bytes=N] [attempts=N] [restarts=N] [interval=MS] [epoch=MS] [clocks] [windows]
+//	plan [workers=N] [bundle-bytes=N] [attempts=N] [restarts=N] [interval=MS] [epoch=MS] [clocks] [windows] [drain]
 //	    NAME impulse | test | gbk IN [streaming] | view IN | sort IN
-//	    NAME exec ENV IN [keyed] [timers] [state] [splittable] [unbounded] [side=EDGE[/VIEW]], each [-> OUT...]
+//	    NAME exec ENV IN [keyed] [timers] [state] [splittable] [unbounded] [truncated] [side=EDGE[/VIEW]], each [-> OUT...]
 //	    script, then each event: NAME=COUNTxBYTES@TIME | NAME@TIME | clock+MS
 //	ready WORKER ENV SLOTS          gone WORKER          refused ENV
 //	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...]
 //	failed BUNDLE [lost]            refuse BUNDLE
 //	split BUNDLE keep=N rest=N[:DELAY_MS][@TIME]...       full BUNDLE
-//	tick                            status
+//	tick                            drain
+//	status
 //
 // Facts take now=MS; time stands still otherwise. A TIMER is event=KEY@FIRE:HOLD
 // or processing=... or synchronized=..., or KEY alone to clear it; KEY/TAG names a tag.
@@ -105,6 +106,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.step(bundleFull{id: bundle()})
 	case "tick":
 		return s.step(tick{})
+	case "drain":
+		return s.step(drainAsked{})
 	case "status":
 		return s.status()
 	}
@@ -159,7 +162,11 @@ func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID)
 	t.Helper()
 	f := bundleDone{id: id}
 	st := s.sched.bundles[id].stage
-	f.outputs = make([]shuffle.Output, len(st.Outputs))
+	outputs := st.Outputs
+	if s.sched.bundles[id].work.function != 0 {
+		outputs = []plan.Output{{Edge: st.Input.Edge}}
+	}
+	f.outputs = make([]shuffle.Output, len(outputs))
 	for _, a := range d.CmdArgs[1:] {
 		what, at, timed := strings.Cut(a.Vals[0], "@")
 		from := element.MinTime
@@ -189,7 +196,7 @@ func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID)
 		count, bytes, _ := strings.Cut(what, "x")
 		n, err1 := strconv.Atoi(count)
 		size, err2 := strconv.Atoi(bytes)
-		i := slices.IndexFunc(st.Outputs, func(o plan.Output) bool { return s.plan.Edges[o.Edge].Name == a.Key })
+		i := slices.IndexFunc(outputs, func(o plan.Output) bool { return s.plan.Edges[o.Edge].Name == a.Key })
 		if i < 0 || err1 != nil || err2 != nil {
 			d.Fatalf(t, "bad output %s", a)
 		}
@@ -261,6 +268,7 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	d.MaybeScanArgs(t, "attempts", &c.maxAttempts)
 	d.MaybeScanArgs(t, "restarts", &c.maxWorkerRestarts)
 	c.bundleBytes = int64(bundleBytes)
+	c.drain = d.HasArg("drain")
 	var epoch int
 	d.MaybeScanArgs(t, "epoch", &epoch)
 	c.epoch = element.EventTime(epoch)
@@ -270,6 +278,7 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	}
 	kv := coder.Must(coder.KV, coder.Must(coder.Bytes), coder.Must(coder.Bytes))
 	edges := map[string]plan.EdgeID{}
+	var truncated []*plan.Stage
 	edge := func(name string) plan.EdgeID {
 		id, ok := edges[name]
 		if !ok {
@@ -311,6 +320,9 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 			}
 			k := &plan.Executable{Environment: env, Splittable: slices.Contains(words, "splittable")}
 			k.Unbounded = slices.Contains(words, "unbounded")
+			if slices.Contains(words, "truncated") {
+				truncated = append(truncated, st)
+			}
 			if slices.Contains(words, "timers") {
 				k.Timers = []plan.TimerSpec{{Family: "event"}, {Family: "processing", Domain: plan.ProcessingTimeDomain}}
 			}
@@ -329,6 +341,16 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 			d.Fatalf(t, "unknown kind %s", words[1])
 		}
 		s.plan.Stages = append(s.plan.Stages, st)
+	}
+	for i, st := range truncated {
+		f := &plan.Stage{
+			ID: plan.StageID(len(s.plan.Stages) + i), Name: "truncation for " + st.Name,
+			Kind: &plan.Executable{}, Input: st.Input, Outputs: []plan.Output{{Edge: st.Input.Edge}},
+		}
+		if k, ok := st.Kind.(*plan.Executable); ok {
+			k.Truncate = f.ID
+		}
+		s.plan.Functions = append(s.plan.Functions, f)
 	}
 	s.now = 0
 	s.sched = newScheduler(s.plan, c)
@@ -382,7 +404,7 @@ func (s *script) print(orders []order) string {
 				elements += in.Count
 				bytes += len(in.Data)
 			}
-			fmt.Fprintf(&b, "start bundle %d: %s on %s, %d elements, %d bytes", o.id, s.plan.Stages[o.stage].Name, o.worker, elements, bytes)
+			fmt.Fprintf(&b, "start bundle %d: %s on %s, %d elements, %d bytes", o.id, s.plan.Stage(o.stage).Name, o.worker, elements, bytes)
 			for _, t := range o.timers {
 				fmt.Fprintf(&b, ", %v timer %s", t.Domain, t.Data)
 			}

@@ -30,7 +30,7 @@ func (s *scheduler) splitForIdle(env *environment) time.Duration {
 		if idle == 0 {
 			break
 		}
-		if b.stage.env != env || b.stage.Input.Keyed || b.asked != nil || len(b.work.timers) > 0 {
+		if b.stage.env != env || b.stage.Input.Keyed || b.asked != nil || len(b.work.timers) > 0 || b.work.function != 0 {
 			continue
 		}
 		if b.halve.next > s.now {
@@ -99,10 +99,10 @@ func (s *scheduler) split(f bundleSplit) {
 		return
 	}
 	if b.stage.Input.Keyed {
-		s.giveBack(b.stage, f.rest)
+		s.giveBack(b, f.rest)
 	} else {
 		for _, r := range f.rest {
-			s.leave(b.stage, r)
+			s.leave(b, r)
 		}
 	}
 	for i := range f.keep {
@@ -116,20 +116,24 @@ func (s *scheduler) split(f bundleSplit) {
 
 // giveBack puts the rest of a bundle of a keyed stage back to where it came
 // from: ahead of what has come to the queues of its groups since.
-func (s *scheduler) giveBack(st *stageState, rest []residual) {
+func (s *scheduler) giveBack(b *bundle, rest []residual) {
+	st, queue := b.stage, b.stage.queue
+	if s.draining && !b.work.truncated {
+		queue = st.incoming
+	}
 	for len(rest) > 0 {
 		g := rest[0].group
 		n := 0
 		var blocks []element.Block
 		for ; n < len(rest) && rest[n].group == g; n++ {
 			if r := rest[n]; r.delay > 0 {
-				s.leave(st, r)
+				s.leave(b, r)
 			} else {
 				s.tracker.Hold(st.ID, st.hold, r.block.MinTime)
 				blocks = append(blocks, r.block)
 			}
 		}
-		st.queue.Return(g, blocks)
+		queue.Return(g, blocks)
 		rest = rest[n:]
 	}
 }

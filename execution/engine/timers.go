@@ -54,7 +54,7 @@ func (s *scheduler) fire(st *stageState) *work {
 	lease, free := st.queue.Lock(g)
 	invariants.Assert(free, "stage %s: key group %d fires and is in another bundle", st.Name, g)
 	limit := timer.Limit{Timers: timersPerBundle, Bytes: s.config.bundleBytes}
-	return &work{lease: lease, timers: st.timers.Take(d, g, s.dueBy(st, d), limit)}
+	return &work{queue: st.queue, lease: lease, timers: st.timers.Take(d, g, s.dueBy(st, d), limit)}
 }
 
 // apply makes the timers of a committed bundle true: what it set and cleared,

@@ -41,6 +41,9 @@ type Timer struct {
 	Hold element.EventTime
 	// Data is the timer as the harness is given it.
 	Data []byte
+	// Chain counts the timers that have fired one after the other until this one
+	// was set, since nothing else goes on.
+	Chain int
 
 	order uint64 // of setting, among timers due at the same time
 	index int    // in its heap

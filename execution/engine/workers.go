@@ -1,0 +1,135 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/internal/invariants"
+	"github.com/gorunner/gorunner/plan"
+)
+
+// environment is the workers that execute a set of stages.
+type environment struct {
+	id       plan.EnvironmentID
+	workers  []*worker // in order of arrival
+	stages   []*stageState
+	starting int // workers on their way
+	restarts int
+	// endless says that some of the stages are. served is the last bundle of
+	// the others.
+	endless bool
+	served  harness.BundleID
+	// failed counts the bundles that have failed. What harnesses kept of the
+	// state they had written is not true then.
+	failed int
+}
+
+type worker struct {
+	id    harness.WorkerID
+	env   *environment
+	slots int
+	used  int
+	// lost workers get no more bundles.
+	lost bool
+}
+
+// free is the number of idle slots.
+func (w *worker) free() int {
+	if w.lost {
+		return 0
+	}
+	return w.slots - w.used
+}
+
+// freest is the worker with the most free slots, nil if there is none. The
+// worker to avoid is taken only if no other is free.
+func (e *environment) freest(avoid harness.WorkerID) *worker {
+	var best *worker
+	for _, w := range e.workers {
+		if w.free() == 0 {
+			continue
+		}
+		if best == nil || best.id == avoid || w.id != avoid && w.free() > best.free() {
+			best = w
+		}
+	}
+	return best
+}
+
+// free is the number of idle slots.
+func (e *environment) free() int {
+	n := 0
+	for _, w := range e.workers {
+		n += w.free()
+	}
+	return n
+}
+
+// slots is the number of bundles the environment can execute at a time.
+func (e *environment) slots() int {
+	n := 0
+	for _, w := range e.workers {
+		n += w.slots
+	}
+	return n
+}
+
+func (s *scheduler) addWorker(f workerReady) {
+	env := s.environment(f.env)
+	if env == nil {
+		invariants.Failf("worker %s of unknown environment %q", f.id, f.env)
+	}
+	if env.id != native {
+		env.starting--
+	}
+	w := &worker{id: f.id, env: env, slots: f.slots}
+	env.workers = append(env.workers, w)
+	s.workers[f.id] = w
+}
+
+func (s *scheduler) dropWorker(f workerGone) {
+	w := s.workers[f.id]
+	if w == nil {
+		return
+	}
+	delete(s.workers, f.id)
+	env := w.env
+	env.workers = slices.DeleteFunc(env.workers, func(o *worker) bool { return o == w })
+	if finished(env.stages) {
+		return
+	}
+	if env.restarts++; env.restarts > s.config.maxWorkerRestarts {
+		s.fail(fmt.Errorf("environment %s: %d workers were lost, the last one: %w", env.id, env.restarts, f.err))
+		return
+	}
+	s.orders = append(s.orders, workerReplaced{WorkerReplaced{Worker: f.id, Environment: env.id, Err: f.err}})
+	s.startWorker(env)
+}
+
+// environment finds an environment of the plan; nil if it has none of that id.
+func (s *scheduler) environment(id plan.EnvironmentID) *environment {
+	i := slices.IndexFunc(s.envs, func(e *environment) bool { return e.id == id })
+	if i < 0 {
+		return nil
+	}
+	return s.envs[i]
+}
+
+// startWorker asks for one more worker of the environment.
+func (s *scheduler) startWorker(env *environment) {
+	env.starting++
+	s.orders = append(s.orders, startWorker{env.id})
+}
+
+// refuseWorker deals with a worker that could not be started. If it was to
+// replace another, and some are left or on their way, the job goes on with them.
+func (s *scheduler) refuseWorker(f workerRefused) {
+	env := s.environment(f.env)
+	env.starting--
+	if env.restarts == 0 || len(env.workers)+env.starting <= 0 {
+		s.fail(fmt.Errorf("environment %s: start worker: %w", f.env, f.err))
+		return
+	}
+	s.orders = append(s.orders, workerMissing{WorkerMissing{Environment: env.id, Left: len(env.workers), Err: f.err}})
+}
