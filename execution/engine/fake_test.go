@@ -21,7 +21,7 @@ import (
 type fakeHost struct {
 	plan *simPlan
 	// before is called with each bundle before its first element; an error
-	// fails the bundle.
+	// fails the bundle, but errHandled says that all of it is done.
 	before func(w *fakeWorker, b *harness.Bundle) error
 	// after makes the result of a bundle whose elements are executed.
 	after func(b *harness.Bundle) (harness.Result, error)
@@ -100,11 +100,16 @@ type fakeExecution struct {
 	end int64
 }
 
-var errAbandoned = errors.New("abandoned")
+var (
+	errAbandoned = errors.New("abandoned")
+	errHandled   = errors.New("handled")
+)
 
 func (x *fakeExecution) Wait() (harness.Result, error) {
 	if f := x.worker.host.before; f != nil {
-		if err := f(x.worker, x.bundle); err != nil {
+		if err := f(x.worker, x.bundle); errors.Is(err, errHandled) {
+			return harness.Result{}, nil
+		} else if err != nil {
 			return harness.Result{}, err
 		}
 	}
