@@ -8,6 +8,7 @@ import (
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/trigger"
+	"github.com/gorunner/gorunner/execution/trigger/triggertest"
 	"github.com/gorunner/gorunner/plan"
 )
 
@@ -21,7 +22,7 @@ func machines(tb testing.TB) []*trigger.Machine {
 		"eow(early=delay(1s), late=count(2))",
 		"each(count(2), all(count(3), sync), or_finally(repeat(any(count(4), delay(2s))), eow))",
 	} {
-		tr, err := parse(s)
+		tr, err := triggertest.Parse(s)
 		if err != nil {
 			tb.Fatal(err)
 		}

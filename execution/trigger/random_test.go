@@ -6,65 +6,14 @@ import (
 	"reflect"
 	"slices"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/trigger"
+	"github.com/gorunner/gorunner/execution/trigger/triggertest"
 	"github.com/gorunner/gorunner/plan"
 )
-
-// drawTrigger draws a trigger of at most that depth.
-func drawTrigger(t *rapid.T, depth int) plan.Trigger {
-	kinds := 12
-	if depth <= 1 {
-		kinds = 6
-	}
-	part := func() plan.Trigger { return drawTrigger(t, depth-1) }
-	parts := func() []plan.Trigger {
-		ps := make([]plan.Trigger, rapid.IntRange(1, 3).Draw(t, "parts"))
-		for i := range ps {
-			ps[i] = part()
-		}
-		return ps
-	}
-	switch rapid.IntRange(0, kinds-1).Draw(t, "kind") {
-	case 0:
-		return plan.AfterCount{Elements: rapid.IntRange(1, 4).Draw(t, "count")}
-	case 1:
-		return plan.AfterProcessingTime{Shifts: []plan.TimeShift{
-			{Delay: time.Duration(rapid.IntRange(0, 5).Draw(t, "delay")) * time.Millisecond},
-		}}
-	case 2:
-		return plan.DefaultTrigger{}
-	case 3:
-		return plan.AlwaysTrigger{}
-	case 4:
-		return plan.AfterSynchronizedProcessingTime{}
-	case 5:
-		return plan.NeverTrigger{}
-	case 6:
-		end := plan.AfterEndOfWindow{}
-		if rapid.Bool().Draw(t, "early") {
-			end.Early = part()
-		}
-		if rapid.Bool().Draw(t, "late") {
-			end.Late = part()
-		}
-		return end
-	case 7:
-		return plan.AfterEach{Parts: parts()}
-	case 8:
-		return plan.AfterAll{Parts: parts()}
-	case 9:
-		return plan.AfterAny{Parts: parts()}
-	case 10:
-		return plan.OrFinally{Main: part(), Finally: part()}
-	default:
-		return plan.Repeat{Part: part()}
-	}
-}
 
 func compile(t *rapid.T, tr plan.Trigger) *trigger.Machine {
 	m, err := trigger.Compile(tr)
@@ -136,7 +85,7 @@ func play(t *rapid.T, m *trigger.Machine) *player {
 
 func TestStateSurvivesItsEncoding(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := compile(t, drawTrigger(t, 4))
+		m := compile(t, triggertest.Draw(t, 4))
 		p := play(t, m)
 		b := p.s.Append(nil)
 		s, err := m.Decode(b)
@@ -162,7 +111,7 @@ func TestStateSurvivesItsEncoding(t *testing.T) {
 // an element comes.
 func TestWakeIsNotLate(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := compile(t, drawTrigger(t, 4))
+		m := compile(t, triggertest.Draw(t, 4))
 		p := play(t, m)
 		w := m.Wake(&p.s, p.c)
 		if w.Event != element.MaxTime && w.Event < p.c.Watermark ||
@@ -182,7 +131,7 @@ func TestWakeIsNotLate(t *testing.T) {
 // Whatever a trigger inside it does, a repeated one never drops anything.
 func TestRepeatedNeverFinishes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := compile(t, plan.Repeat{Part: drawTrigger(t, 3)})
+		m := compile(t, plan.Repeat{Part: triggertest.Draw(t, 3)})
 		p := play(t, m)
 		q := play(t, m)
 		merged := m.Merge([]trigger.State{p.s, q.s}, p.c)
@@ -194,7 +143,7 @@ func TestRepeatedNeverFinishes(t *testing.T) {
 
 func TestMerge(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := compile(t, drawTrigger(t, 4))
+		m := compile(t, triggertest.Draw(t, 4))
 		p, q := play(t, m), play(t, m)
 		before := [][]byte{p.s.Append(nil), q.s.Append(nil)}
 		merged := m.Merge([]trigger.State{p.s, q.s}, p.c)
@@ -221,7 +170,7 @@ func TestMerge(t *testing.T) {
 // again.
 func TestMergeOfOneIsIdentity(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := compile(t, drawTrigger(t, 4))
+		m := compile(t, triggertest.Draw(t, 4))
 		p := newPlayer(m)
 		p.c.End = rapid.SampledFrom([]element.EventTime{-1, 1000}).Draw(t, "end")
 		for range rapid.IntRange(0, 20).Draw(t, "steps") {

@@ -12,12 +12,13 @@ import (
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/trigger"
+	"github.com/gorunner/gorunner/execution/trigger/triggertest"
 )
 
 // TestTrigger runs the scripts of testdata. Each test begins with
 //
 //	trigger
-//	TRIGGER (see parse)
+//	TRIGGER (see triggertest.Parse)
 //
 // and goes on with lines of play:
 //
@@ -56,7 +57,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	t.Helper()
 	switch d.Cmd {
 	case "trigger":
-		tr, err := parse(d.Input)
+		tr, err := triggertest.Parse(d.Input)
 		if err != nil {
 			d.Fatalf(t, "%v", err)
 		}

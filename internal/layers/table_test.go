@@ -31,7 +31,9 @@ func table() []layer {
 		2: {{packages: "coder", pure: true}},
 		3: {{packages: "plan", pure: true}, {packages: "execution/metrics", pure: true}},
 		4: {
-			{packages: "execution/windowing execution/trigger execution/watermark execution/timer", pure: true},
+			{packages: "execution/windowing execution/watermark execution/timer", pure: true},
+			{packages: "execution/trigger", also: "execution/trigger/triggertest", pure: true},
+			{packages: "execution/trigger/triggertest"},
 			{packages: "execution/harness"},
 			{packages: "shuffle"},
 			{packages: "state", also: "state/statetest"},

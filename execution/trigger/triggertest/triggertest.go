@@ -1,4 +1,6 @@
-package trigger_test
+// Package triggertest writes triggers as the scripts of tests do, and draws
+// them at random. Its functions may be called from any goroutine.
+package triggertest
 
 import (
 	"fmt"
@@ -6,14 +8,16 @@ import (
 	"strings"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/gorunner/gorunner/plan"
 )
 
-// parse reads a trigger as the scripts write it:
+// Parse reads a trigger:
 //
 //	default  never  always  sync  count(3)  eow  eow(early=count(2), late=always)
 //	delay(5s, align 10s + 3s)  each(…, …)  all(…)  any(…)  or_finally(…, …)  repeat(…)
-func parse(s string) (plan.Trigger, error) {
+func Parse(s string) (plan.Trigger, error) {
 	name, args, err := call(s)
 	if err != nil {
 		return nil, err
@@ -37,7 +41,7 @@ func parse(s string) (plan.Trigger, error) {
 	}
 	parts := make([]plan.Trigger, len(args))
 	for i, arg := range args {
-		if parts[i], err = parse(arg); err != nil {
+		if parts[i], err = Parse(arg); err != nil {
 			return nil, err
 		}
 	}
@@ -113,7 +117,7 @@ func parseEndOfWindow(args []string) (plan.Trigger, error) {
 	var t plan.AfterEndOfWindow
 	for _, arg := range args {
 		name, part, _ := strings.Cut(strings.TrimSpace(arg), "=")
-		p, err := parse(part)
+		p, err := Parse(part)
 		if err != nil {
 			return nil, err
 		}
@@ -127,4 +131,55 @@ func parseEndOfWindow(args []string) (plan.Trigger, error) {
 		}
 	}
 	return t, nil
+}
+
+// Draw draws a trigger of at most that depth.
+func Draw(t *rapid.T, depth int) plan.Trigger {
+	kinds := 12
+	if depth <= 1 {
+		kinds = 6
+	}
+	part := func() plan.Trigger { return Draw(t, depth-1) }
+	parts := func() []plan.Trigger {
+		ps := make([]plan.Trigger, rapid.IntRange(1, 3).Draw(t, "parts"))
+		for i := range ps {
+			ps[i] = part()
+		}
+		return ps
+	}
+	switch rapid.IntRange(0, kinds-1).Draw(t, "kind") {
+	case 0:
+		return plan.AfterCount{Elements: rapid.IntRange(1, 4).Draw(t, "count")}
+	case 1:
+		return plan.AfterProcessingTime{Shifts: []plan.TimeShift{
+			{Delay: time.Duration(rapid.IntRange(0, 5).Draw(t, "delay")) * time.Millisecond},
+		}}
+	case 2:
+		return plan.DefaultTrigger{}
+	case 3:
+		return plan.AlwaysTrigger{}
+	case 4:
+		return plan.AfterSynchronizedProcessingTime{}
+	case 5:
+		return plan.NeverTrigger{}
+	case 6:
+		end := plan.AfterEndOfWindow{}
+		if rapid.Bool().Draw(t, "early") {
+			end.Early = part()
+		}
+		if rapid.Bool().Draw(t, "late") {
+			end.Late = part()
+		}
+		return end
+	case 7:
+		return plan.AfterEach{Parts: parts()}
+	case 8:
+		return plan.AfterAll{Parts: parts()}
+	case 9:
+		return plan.AfterAny{Parts: parts()}
+	case 10:
+		return plan.OrFinally{Main: part(), Finally: part()}
+	default:
+		return plan.Repeat{Part: part()}
+	}
 }
