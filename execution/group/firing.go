@@ -36,7 +36,9 @@ type pane struct {
 	// end is when the window ends, expiry when it is forgotten: the last moment
 	// before that.
 	end, expiry element.EventTime
-	context     trigger.Context
+	// waited is what the window held the watermark at until now.
+	waited  element.EventTime
+	context trigger.Context
 
 	// fresh are the values of the bundle that are kept, but not yet in state.
 	fresh run
@@ -87,6 +89,7 @@ func (f *firing) open(key, window []byte, address string) (*pane, error) {
 		// Nothing comes after MaxTime, and so a watermark there has passed all.
 		end:    min(end, element.MaxTime-1),
 		expiry: windowing.Expiry(end, f.windowing.AllowedLateness),
+		waited: element.MaxTime,
 		fresh:  run{table: f.table},
 	}
 	t := f.bundle.Time
@@ -237,7 +240,7 @@ func (f *firing) fire(p *pane, expires bool) error {
 	info := element.Pane{First: m.index == 0, Last: closes, Timing: element.Early, Index: m.index, NonSpeculative: -1}
 	if f.passed(p.end) {
 		info.Timing, info.NonSpeculative = element.OnTime, m.nonSpeculative
-		if m.onTime {
+		if m.onTime || m.fresh == 0 && p.waited > p.end {
 			info.Timing = element.Late
 		}
 		m.onTime = true
@@ -418,7 +421,7 @@ func (f *firing) hold(p *pane, ends bool) element.EventTime {
 	switch {
 	case m.fresh > 0 && m.held:
 		return m.hold
-	case m.fresh > 0 && !f.passed(p.end):
+	case m.fresh > 0 && !m.onTime:
 		return p.end
 	case m.fresh > 0:
 		// Too late to be on time, but not to be accepted downstream.
