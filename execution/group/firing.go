@@ -104,6 +104,9 @@ func (f *firing) open(key, window []byte, address string) (*pane, error) {
 		return nil, fmt.Errorf("window of key %x: %w", key, err)
 	}
 	p.exists, p.read = true, data
+	if timer := p.memory.timers[plan.EventTimeDomain]; timer.set {
+		p.waited = timer.hold
+	}
 	return p, nil
 }
 

@@ -291,12 +291,12 @@ func (f *firing) mergeInto(k *merge, m windowing.Merged) error {
 	p.exists = true
 	if same != nil {
 		old := &same.memory
-		p.memory.timers, p.memory.onTime = old.timers, old.onTime
-		p.memory.index, p.memory.nonSpeculative = old.index, old.nonSpeculative
-		if !slices.Contains(sources, same) {
-			// It had closed. What merges now begins anew.
-			p.memory.index, p.memory.nonSpeculative = 0, 0
-			sources = append(sources, same)
+		p.memory.timers = old.timers
+		if slices.Contains(sources, same) {
+			p.memory.onTime = old.onTime
+			p.memory.index, p.memory.nonSpeculative = old.index, old.nonSpeculative
+		} else {
+			sources = append(sources, same) // it had closed: what merges now begins anew
 		}
 	}
 	if err := f.moveValues(p, base, sources); err != nil {

@@ -439,26 +439,19 @@ func (s *stream) printWindow(window []byte) string {
 	return fmt.Sprintf("[%d,%d)", i.Start, i.End)
 }
 
-// printPane reads a pane byte and its indices, which are small here.
 func printPane(b []byte) string {
-	timing := []string{"early", "on time", "late", "unknown"}[b[0]>>2&3]
-	index, nonSpeculative := 0, 0
-	switch b[0] >> 4 {
-	case 1:
-		index, nonSpeculative = int(b[1]), int(b[1])
-	case 2:
-		index, nonSpeculative = int(b[1]), int(b[2])
+	p, _, err := coder.CutPane(b)
+	if err != nil {
+		return err.Error()
 	}
-	s := fmt.Sprintf("%s %d", timing, index)
-	if timing == "early" {
-		nonSpeculative = -1
-	} else {
-		s += fmt.Sprintf("/%d", nonSpeculative)
+	s := fmt.Sprintf("%v %d", p.Timing, p.Index)
+	if p.Timing != element.Early {
+		s += fmt.Sprintf("/%d", p.NonSpeculative)
 	}
-	if b[0]&1 > 0 {
+	if p.First {
 		s += " first"
 	}
-	if b[0]&2 > 0 {
+	if p.Last {
 		s += " last"
 	}
 	return s
