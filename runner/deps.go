@@ -39,12 +39,8 @@ type Execution interface {
 	Run(ctx context.Context) error
 	Status() engine.Status
 	Metrics() (attempted, committed []metrics.Info)
-}
-
-// drainer is an execution that can be drained.
-type drainer interface {
-	// Drain makes the execution end as if its sources had: what they have read is
-	// processed to its end. It may be called at any time, also more than once.
+	// Drain makes the execution end as if its sources had. It may be called at any
+	// time, also more than once.
 	Drain()
 }
 

@@ -118,9 +118,14 @@ func TestFailureWhileDraining(t *testing.T) {
 // TestDrainFromTheStart: what was asked for with the job is no interruption, and
 // the job is done at its end.
 func TestDrainFromTheStart(t *testing.T) {
-	release := make(chan struct{})
-	close(release)
-	w := newWorld(t, Options{}, func(w *world) { w.engine.run = untilDrained(release) })
+	w := newWorld(t, Options{}, func(w *world) {
+		w.engine.run = func(_ context.Context, x *fakeExecution) error {
+			if !x.opts.Drain {
+				return errors.New("not drained")
+			}
+			return nil
+		}
+	})
 	defer w.close()
 	id := w.start(pipeline(), map[string]any{"beam:option:gorunner_drain:v1": true})
 	if diff := cmp.Diff([]string{"STOPPED", "STARTING", "RUNNING", "DONE"}, w.states(id)); diff != "" {

@@ -69,23 +69,28 @@ type finalReport struct {
 
 // status returns a picture of the job's stages; empty before it runs.
 func (j *job) status() engine.Status {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.execution == nil {
-		return j.final.status
+	x, final := j.executed()
+	if x == nil {
+		return final.status
 	}
-	return j.execution.Status()
+	return x.Status()
 }
 
-// metrics returns the job's monitoring infos.
+// metrics returns the job's monitoring infos. Those of a running job are asked
+// for, which may take a moment.
 func (j *job) metrics() (attempted, committed []metrics.Info) {
-	j.mu.Lock()
-	x, final := j.execution, j.final
-	j.mu.Unlock()
+	x, final := j.executed()
 	if x == nil {
 		return final.attempted, final.committed
 	}
-	return x.Metrics() // which asks the workers
+	return x.Metrics()
+}
+
+// executed returns the execution, or what remains of it.
+func (j *job) executed() (Execution, finalReport) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.execution, j.final
 }
 
 // transformName is the name that the user gave a transform, or the id if there is
@@ -111,9 +116,6 @@ func (j *job) requestCancel(why string) {
 	j.cancel()
 }
 
-// errNotDrainable says that an execution cannot be drained.
-var errNotDrainable = errors.New("its execution cannot be drained")
-
 // drain asks a running job to end as if its sources had. Its state is then
 // Draining, or Drained if it was drained before; an error says why it cannot be
 // drained, and changes nothing.
@@ -124,16 +126,12 @@ func (j *job) drain(ctx context.Context, why string) (State, error) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	x, ok := j.execution.(drainer)
-	if j.execution != nil && !ok {
-		return state, errNotDrainable
-	}
 	if err := j.hub.to(Draining); err != nil {
 		return state, err
 	}
 	j.hub.say(Basic, "draining, because "+why)
-	if x != nil { // else the job is about to end by itself
-		x.Drain()
+	if j.execution != nil { // else the job is about to end by itself
+		j.execution.Drain()
 	}
 	return Draining, nil
 }
@@ -181,6 +179,7 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		MaxAttempts:       j.settings.bundleAttempts,
 		MaxWorkerRestarts: j.settings.workerRestarts,
 		BundleBytes:       j.settings.bundleBytes,
+		Drain:             j.settings.drain,
 		Listener:          newListener(j),
 		Log:               h.log,
 	})
@@ -196,9 +195,6 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 	}()
 	if err := j.hub.to(Running); err != nil {
 		return fmt.Errorf("%w before it ran", engine.ErrCancelled)
-	}
-	if d, ok := x.(drainer); ok && j.settings.drain {
-		d.Drain()
 	}
 	stop := s.startProgress(j, h.log)
 	defer stop()

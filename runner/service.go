@@ -239,10 +239,7 @@ func (js *jobService) Drain(ctx context.Context, req *jobpb.DrainJobRequest) (*j
 		return nil, err
 	}
 	state, err := j.drain(ctx, "a client asked for it")
-	switch {
-	case errors.Is(err, errNotDrainable):
-		return nil, status.Errorf(codes.Unimplemented, "runner: job %s: %v", id, err)
-	case err != nil:
+	if err != nil {
 		return nil, status.Errorf(codes.FailedPrecondition, "runner: job %s cannot be drained: it is %v", id, state)
 	}
 	return &jobpb.DrainJobResponse{State: state.Proto()}, nil
