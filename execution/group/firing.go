@@ -199,7 +199,7 @@ func (f *firing) add(p *pane, at uint32) {
 	p.fresh.total++
 	p.fresh.bytes += int(v.end - v.start)
 	if m.fresh == 0 && f.passed(p.end) {
-		m.onTime = true // nothing had waited for the end
+		m.onTime = true // nothing has waited for the end
 	}
 	m.fresh++
 	hold := windowing.OutputTime(f.windowing.OutputTime, f.table.times[at], p.end)
@@ -240,15 +240,9 @@ func (f *firing) fire(p *pane, expires bool) error {
 		f.machine.Fire(&m.trigger, p.context)
 	}
 	closes := expires || f.machine.Finished(&m.trigger) && !f.outlives(p)
-	info := element.Pane{First: m.index == 0, Last: closes, Timing: element.Early, Index: m.index, NonSpeculative: -1}
-	if f.passed(p.end) {
-		info.Timing, info.NonSpeculative = element.OnTime, m.nonSpeculative
-		if m.onTime || m.fresh == 0 && p.waited > p.end {
-			info.Timing = element.Late
-		}
-		m.onTime = true
-	}
-	if m.fresh > 0 || f.wantsEmpty(p, info.Timing, ready, expires) {
+	info := f.describe(p, ready)
+	info.Last = closes
+	if m.fresh > 0 || f.wantsEmpty(p, info.Timing, expires) {
 		if err := f.emit(p, info); err != nil {
 			return err
 		}
@@ -257,6 +251,7 @@ func (f *firing) fire(p *pane, expires bool) error {
 			m.nonSpeculative++
 		}
 	}
+	m.onTime = m.onTime || f.passed(p.end)
 	m.fresh, m.held = 0, false
 	m.closed = closes
 	if closes || f.windowing.Accumulation == plan.Discarding {
@@ -279,14 +274,29 @@ func (f *firing) outlives(p *pane) bool {
 	return delay || f.windowing.Closing == plan.EmitAlways && !f.passed(p.end)
 }
 
+// describe describes the pane that is fired; ready says that the trigger does.
+// A pane is on time if it comes first after the end, and the watermark was held
+// there for it: by something that is in it, or because it was to come anyway.
+func (f *firing) describe(p *pane, ready bool) element.Pane {
+	m := &p.memory
+	info := element.Pane{First: m.index == 0, Index: m.index}
+	held := m.fresh > 0 || ready && f.windowing.OnTime == plan.FireAlways && p.waited <= p.end
+	switch {
+	case !f.passed(p.end):
+		info.Timing, info.NonSpeculative = element.Early, -1
+	case held && !m.onTime:
+		info.Timing, info.NonSpeculative = element.OnTime, m.nonSpeculative
+	default:
+		info.Timing, info.NonSpeculative = element.Late, m.nonSpeculative
+	}
+	return info
+}
+
 // wantsEmpty says whether a pane in which nothing is new is emitted: that which
 // the trigger fires on time, and the last one of a window that has outlived its
 // end. Where a window expires as it ends, the pane on time is the last one.
-func (f *firing) wantsEmpty(p *pane, timing element.Timing, ready, expires bool) bool {
-	if timing == element.OnTime && ready && f.windowing.OnTime == plan.FireAlways {
-		return true
-	}
-	return expires && f.closesEmpty(p)
+func (f *firing) wantsEmpty(p *pane, timing element.Timing, expires bool) bool {
+	return timing == element.OnTime || expires && f.closesEmpty(p)
 }
 
 // closesEmpty says whether the window has a last pane even if it is empty.

@@ -69,6 +69,9 @@ func New(kind *plan.GroupByKey, params Params) (*Grouper, error) {
 		kind:   kind,
 		params: params,
 	}
+	if err := checkWindows(kind.Windowing); err != nil {
+		return nil, fmt.Errorf("group by key: %w", err)
+	}
 	if g.merge, err = merger(kind.Windowing, params.Merge); err != nil {
 		return nil, fmt.Errorf("group by key: %w", err)
 	}

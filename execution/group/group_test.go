@@ -202,17 +202,17 @@ func cutBytes(s string) (value, rest string) {
 	return s[:n], s[n:]
 }
 
-// windowing is a case of the tests: a WindowFn and how it assigns.
-type windowing struct {
+// strategy is a case of the tests: a WindowFn and how it assigns.
+type strategy struct {
 	fn     plan.WindowFn
 	coder  coder.Kind
 	assign func(at element.EventTime) []span
 }
 
-func windowings() map[string]windowing {
+func windowings() map[string]strategy {
 	const ms = time.Millisecond
 	floor := func(at, size element.EventTime) element.EventTime { return at - ((at%size)+size)%size }
-	return map[string]windowing{
+	return map[string]strategy{
 		"global": {plan.GlobalWindows{}, coder.GlobalWindow, func(element.EventTime) []span { return []span{{}} }},
 		"fixed": {plan.FixedWindows{Size: 10 * ms}, coder.IntervalWindow, func(at element.EventTime) []span {
 			start := floor(at, 10)
@@ -294,7 +294,7 @@ func mergeTwo(results *[]result, times map[int][]element.EventTime) bool {
 	return false
 }
 
-func kind(w windowing, output plan.OutputTime) *plan.GroupByKey {
+func kind(w strategy, output plan.OutputTime) *plan.GroupByKey {
 	return &plan.GroupByKey{
 		Windowing:   &plan.Windowing{Fn: w.fn, Window: coder.Must(w.coder), OutputTime: output},
 		Key:         coder.Must(coder.Bytes),
@@ -315,7 +315,7 @@ func tokens() func() string {
 	}
 }
 
-func drawRecords(t *rapid.T, w windowing) []record {
+func drawRecords(t *rapid.T, w strategy) []record {
 	records := make([]record, rapid.IntRange(0, 80).Draw(t, "records"))
 	for i := range records {
 		r := &records[i]
@@ -513,7 +513,7 @@ func TestGroupPagesValues(t *testing.T) {
 }
 
 func TestNewRefusesWhatOnlyTheSDKCanMerge(t *testing.T) {
-	w := windowing{fn: plan.CustomWindows{URN: "mine", Merging: true}, coder: coder.CustomWindow}
+	w := strategy{fn: plan.CustomWindows{URN: "mine", Merging: true}, coder: coder.CustomWindow}
 	if _, err := group.New(kind(w, plan.EndOfWindow), group.Params{}); err == nil || !strings.Contains(err.Error(), "mine") {
 		t.Errorf("got error %v, want one that names the window fn", err)
 	}

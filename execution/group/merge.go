@@ -17,18 +17,25 @@ type MergeFunc func(ctx context.Context, sets [][][]byte) ([][]windowing.Merged,
 var (
 	// errMerging refuses what translation should have refused.
 	errMerging = errors.New("windows that only the SDK can merge, and no function that does")
+	// errSessions refuses what translation should have refused, too.
+	errSessions = errors.New("sessions in windows that are no intervals")
 	// errMerged reports windows that were merged into more or less than they were.
 	errMerged = errors.New("the merged windows are not those that were to be merged")
 )
+
+// checkWindows refuses sessions that are no intervals.
+func checkWindows(w *plan.Windowing) error {
+	if _, sessions := w.Fn.(plan.Sessions); sessions && w.Window.Kind() != coder.IntervalWindow {
+		return fmt.Errorf("%w: coder %v", errSessions, w.Window)
+	}
+	return nil
+}
 
 // merger returns what merges the windows of a strategy, nil if they do not
 // merge; ask is for those that only the SDK can merge.
 func merger(w *plan.Windowing, ask MergeFunc) (MergeFunc, error) {
 	switch fn := w.Fn.(type) {
 	case plan.Sessions:
-		if w.Window.Kind() != coder.IntervalWindow {
-			return nil, fmt.Errorf("sessions in windows of coder %v", w.Window) //nolint:err113 // never handled
-		}
 		return mergeSessions, nil
 	case plan.CustomWindows:
 		switch {

@@ -343,19 +343,20 @@ func (f *firing) sources(k *merge, m windowing.Merged) (sources []*pane, same *p
 // mergeMemory makes the memory of the window p, new among its panes, from those
 // that merge into it.
 func (f *firing) mergeMemory(p *pane, sources []*pane) memory {
-	m := memory{onTime: f.passed(p.end)}
+	var m memory
+	punctual := false // something has come in time and waits
 	states := make([]trigger.State, len(sources))
 	for i, s := range sources {
 		states[i] = s.memory.trigger
 		m.fresh += s.memory.fresh
+		punctual = punctual || s.memory.fresh > 0 && !s.memory.onTime
 		if s.memory.held {
 			m.holdAt(f.windowing.OutputTime, s.memory.hold)
 		}
 	}
+	m.onTime = f.passed(p.end) && !punctual
 	if f.windowing.OutputTime == plan.EndOfWindow {
-		// The merged window ends when it ends, which may be in time again.
-		m.held = m.fresh > 0 && p.end >= f.bundle.Time.Watermark
-		m.hold = p.end
+		m.held, m.hold = m.fresh > 0 && !m.onTime, p.end
 	}
 	m.trigger = f.machine.Merge(states, p.context)
 	return m

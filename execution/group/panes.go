@@ -128,6 +128,9 @@ func NewPanes(params PanesParams) (*Panes, error) {
 	case *plan.Impulse, *plan.TestSource, *plan.TimeSort, *plan.Executable:
 		return nil, fmt.Errorf("panes: %w: %v", errKind, k)
 	}
+	if err := checkWindows(params.Windowing); err != nil {
+		return nil, fmt.Errorf("panes: %w", err)
+	}
 	var err error
 	if p.machine, err = trigger.Compile(params.Windowing.Trigger); err != nil {
 		return nil, fmt.Errorf("panes: %w", err)
