@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/gorunner/gorunner/coder"
@@ -22,15 +23,21 @@ import (
 // It goes by the watermark, and so for unbounded input only: that of bounded
 // input passes all windows at once. In the global window nothing expires.
 
-// expires says whether windows of the stage's input expire.
+// expires says whether windows of the stage's input expire. They do also where
+// views are read, whose contents are forgotten with them.
 func expires(p *plan.Plan, s *plan.Stage) bool {
 	k, ok := s.Kind.(*plan.Executable)
-	if !ok || s.Input == nil || !s.Input.Keyed || len(k.States)+len(k.Timers) == 0 {
+	if !ok || s.Input == nil {
 		return false
 	}
 	e := p.Edges[s.Input.Edge]
 	_, global := e.Windowing.Fn.(plan.GlobalWindows)
-	return !global && !e.Bounded
+	return !global && !e.Bounded && (s.Input.Keyed && len(k.States)+len(k.Timers) > 0 || readsShown(s) && !k.Splittable)
+}
+
+// readsShown says whether the stage reads views that are shown window by window.
+func readsShown(s *plan.Stage) bool {
+	return slices.ContainsFunc(s.SideInputs, func(side plan.SideInput) bool { return side.View != 0 })
 }
 
 // scope is a key in a window.

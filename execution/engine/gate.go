@@ -38,6 +38,10 @@ type gate struct {
 	elements int64
 	// passed is the stage's output watermark: nothing is left to do before it.
 	passed element.EventTime
+	// lasting says that the watermark tells nothing of what is left to do: input
+	// that is bounded never comes too late, and a restriction has a watermark of
+	// its own, beyond its window perhaps.
+	lasting bool
 }
 
 // gateSide is a view that a gate waits for.
@@ -90,6 +94,7 @@ func newGates(p *plan.Plan, stages []*stageState) {
 			main, side := p.Edges[st.Input.Edge].Windowing, p.Edges[id.edge].Windowing
 			if st.gate == nil {
 				st.gate = newGate(st.queue, main)
+				st.gate.lasting = st.splittable || p.Edges[st.Input.Edge].Bounded
 			}
 			view := stages[id.view]
 			if view.viewed == nil {
@@ -273,7 +278,7 @@ func (s *scheduler) openGates(st *stageState) {
 	if st.viewed != nil {
 		st.viewed.advance(at)
 	}
-	if st.gate == nil {
+	if st.gate == nil || st.gate.lasting {
 		return
 	}
 	st.gate.passed = at

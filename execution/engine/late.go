@@ -7,6 +7,7 @@ import (
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/execution/windowing"
 	"github.com/gorunner/gorunner/plan"
 )
 
@@ -79,15 +80,15 @@ func (p *pipe) inTime(h element.Header, watermark element.EventTime) (left eleme
 	left.Windows, left.NumWindows = nil, 0
 	rest := h.Windows
 	for range h.NumWindows {
-		n, err := p.families[0].window.Measure(rest)
+		n, err := p.windowing.Window.Measure(rest)
 		if err != nil {
 			return h, 0, err
 		}
-		_, expiry, err := p.families[0].expiry(rest[:n])
+		end, err := p.windowing.Window.WindowEnd(rest[:n])
 		if err != nil {
 			return h, 0, err
 		}
-		if expiry < watermark {
+		if windowing.Expiry(end, p.windowing.AllowedLateness) < watermark {
 			late++
 		} else {
 			left.Windows = append(left.Windows, rest[:n]...)
@@ -109,6 +110,8 @@ func (x *execution) late() []metrics.Info {
 		return droppedLate(k.States[0].Transform, x.dropped)
 	case ok && len(k.Timers) > 0:
 		return droppedLate(k.Timers[0].Transform, x.dropped)
+	case len(x.stage.SideInputs) > 0:
+		return droppedLate(x.stage.SideInputs[0].Transform, x.dropped)
 	}
 	return nil
 }

@@ -63,6 +63,18 @@ func TestExpires(t *testing.T) {
 		{"bounded", func(p *plan.Plan) { p.Edges[0].Bounded = true }, false},
 		{"global", func(p *plan.Plan) { p.Edges[0].Windowing = global() }, false},
 		{"not keyed", func(p *plan.Plan) { p.Stages[0].Input.Keyed = false }, false},
+		{"reader", func(p *plan.Plan) {
+			p.Stages[0].Input.Keyed = false
+			p.Stages[0].SideInputs = []plan.SideInput{{Edge: 0}, {Edge: 0, View: 1}}
+		}, true},
+		{"reader of what is complete", func(p *plan.Plan) {
+			p.Stages[0].Input.Keyed = false
+			p.Stages[0].SideInputs = []plan.SideInput{{Edge: 0}}
+		}, false},
+		{"splittable reader", func(p *plan.Plan) {
+			p.Stages[0].Input.Keyed, kind(p).Splittable = false, true
+			p.Stages[0].SideInputs = []plan.SideInput{{Edge: 0, View: 1}}
+		}, false},
 		{"root", func(p *plan.Plan) { p.Stages[0].Input = nil }, false},
 		{"native", func(p *plan.Plan) { p.Stages[0].Kind = &plan.TimeSort{} }, false},
 	} {

@@ -16,6 +16,8 @@ import (
 type pipe struct {
 	// input lays out the main input; nil for a root.
 	input *shuffle.Layout
+	// windowing is that of the main input.
+	windowing *plan.Windowing
 	// outputs in the order of the stage's.
 	outputs []port
 	// families of timers, in the order of the stage's.
@@ -71,7 +73,7 @@ func newPipes(p *plan.Plan) []*pipe {
 	for i, s := range slices.Concat(p.Stages, p.Functions) {
 		pipes[i] = &pipe{}
 		if s.Input != nil {
-			pipes[i].input = layouts[s.Input.Edge]
+			pipes[i].input, pipes[i].windowing = layouts[s.Input.Edge], p.Edges[s.Input.Edge].Windowing
 		}
 		pipes[i].families, pipes[i].expires = timerFamilies(p, s), expires(p, s)
 		for _, out := range s.Outputs {
