@@ -208,7 +208,7 @@ func TestInvalid(t *testing.T) {
 		{"test stream with half a key", func(b builder) {
 			b.coder("pairs", "beam:coder:kv:v1", "bytes", "varint")
 			b.testStream("test", "pairs", emit("", 0, "\x05a"))
-		}, "event 0: element 0: key: "},
+		}, "event 0: element 0: value cut short"},
 		{"test stream tag", func(b builder) { b.testStream("test", "varint", emit("x", 0, "\x01")) }, `event 0: no output "x"`},
 		{"test stream backwards", func(b builder) {
 			b.testStream("test", "varint", advance("", 5), advance("", 4))

@@ -98,6 +98,9 @@ func (d *describer) parDo(n *node) ([]byte, error) {
 		return p
 	}
 	for family, spec := range n.pardo.GetTimerFamilySpecs() {
+		if !n.keyed {
+			break // a part of a splittable DoFn that never sets them
+		}
 		id, err := d.coders.timer(spec.GetTimerFamilyCoderId(), d.inputKey(n))
 		if err != nil {
 			return nil, err

@@ -12,38 +12,56 @@ import (
 // end: with a length prefix, but for coders that always say it themselves. The
 // key of a KV stays what it was.
 func (t *coderTable) framed(id string) string {
-	kind, known := wireKind(t.get(id).GetSpec().GetUrn())
-	if known && t.wire(id).id == id {
-		switch kind {
-		case coder.VarInt, coder.Bool, coder.Double, coder.Iterable:
-			return id
-		case coder.KV, coder.Bytes, coder.LengthPrefix, coder.StateBackedIterable, coder.Nullable, coder.ShardedKey,
-			coder.GlobalWindow, coder.IntervalWindow, coder.CustomWindow:
-		}
-	}
-	if key, value, ok := t.components2(id); ok && t.wire(key).id == key {
-		if v := t.framed(value); v != value {
-			return t.add(id+"/framed", urnCoderKV, key, v)
-		}
+	if t.framesItself(id) {
 		return id
+	}
+	if key, value, ok := t.framable(id); ok {
+		return t.add(id+"/framed", urnCoderKV, key, t.framed(value))
 	}
 	return t.add(id+"/prefixed", urnCoderLengthPrefix, id)
 }
 
-// frame appends a value to b, in the wire format of the framed coder.
-func (t *coderTable) frame(b []byte, framed string, value []byte) ([]byte, error) {
-	c := t.wire(framed).coder
-	for c.Kind() == coder.KV {
-		n, err := c.Component(0).Measure(value)
+// framable takes a KV apart whose key can be told from the value.
+func (t *coderTable) framable(id string) (key, value string, ok bool) {
+	key, value, ok = t.components2(id)
+	return key, value, ok && t.wire(key).id == key
+}
+
+// framesItself says whether all SDKs encode values of the coder in the same
+// way, whether something follows or not.
+func (t *coderTable) framesItself(id string) bool {
+	kind, known := wireKind(t.get(id).GetSpec().GetUrn())
+	if !known || t.wire(id).id != id {
+		return false
+	}
+	switch kind {
+	case coder.VarInt, coder.Bool, coder.Double, coder.LengthPrefix, coder.Iterable:
+		return true
+	case coder.KV:
+		_, value, _ := t.components2(id)
+		return t.framesItself(value)
+	case coder.Bytes, coder.StateBackedIterable, coder.Nullable, coder.ShardedKey,
+		coder.GlobalWindow, coder.IntervalWindow, coder.CustomWindow:
+	}
+	return false
+}
+
+// frame appends a value to b that was encoded for itself alone, in the wire
+// format of the framed coder.
+func (t *coderTable) frame(b []byte, id string, value []byte) ([]byte, error) {
+	for !t.framesItself(id) {
+		key, rest, ok := t.framable(id)
+		if !ok {
+			b = binary.AppendUvarint(b, uint64(len(value)))
+			return append(b, value...), nil
+		}
+		n, err := t.wire(key).coder.Measure(value)
 		if err != nil {
 			return nil, fmt.Errorf("key: %w", err)
 		}
-		b, value, c = append(b, value[:n]...), value[n:], c.Component(1)
+		b, value, id = append(b, value[:n]...), value[n:], rest
 	}
-	if c.Kind() == coder.LengthPrefix {
-		b = binary.AppendUvarint(b, uint64(len(value)))
-		return append(b, value...), nil
-	}
+	c := t.wire(id).coder
 	n, err := c.Measure(value)
 	if err != nil {
 		return nil, err

@@ -38,6 +38,7 @@ func TestRandomPipelines(t *testing.T) {
 			rt.Fatalf("plan:\n%s", tr.Plan.Text())
 		}
 		times := executed(tr)
+		checkWaiting(rt, tr.Plan)
 		for _, id := range userLeaves(b.Pipeline) {
 			if times[id] != 1 {
 				rt.Errorf("transform %s runs in %d stages", id, times[id])
@@ -48,6 +49,25 @@ func TestRandomPipelines(t *testing.T) {
 			rt.Fatalf("user transforms saw\n%v\nwant\n%v\nin plan\n%s", got, want, tr.Plan.Text())
 		}
 	})
+}
+
+// checkWaiting holds that what waits for side inputs reads what lies between
+// stages, where it can wait.
+func checkWaiting(rt *rapid.T, p *plan.Plan) {
+	for _, s := range p.Stages {
+		for _, side := range s.SideInputs {
+			x, ok := s.Kind.(*plan.Executable)
+			if side.View == 0 || !ok {
+				continue
+			}
+			first := x.Transforms[0].ID == side.Transform
+			split := len(x.Transforms) > 1 && x.Transforms[1].ID == side.Transform &&
+				x.Transforms[1].URN == "beam:transform:sdf_split_and_size_restrictions:v1"
+			if !first && !split {
+				rt.Errorf("stage %d: %s waits for edge %d behind others", s.ID, side.Transform, side.Edge)
+			}
+		}
+	}
 }
 
 // randomPipeline adds transforms one by one, each reading what is there.
@@ -62,9 +82,9 @@ func randomPipeline(rt *rapid.T) builder {
 	for i := range rapid.IntRange(1, 60).Draw(rt, "transforms") {
 		id := fmt.Sprintf("t%d", i+1)
 		coder := rapid.SampledFrom(slices.Sorted(maps.Keys(pcs))).Draw(rt, "input coder")
-		kind := rapid.SampledFrom([]string{"impulse", "pardo", "pardo", "sided", "flatten", "reshuffle", "keyed", "sdf"}).Draw(rt, "kind")
+		kind := rapid.SampledFrom([]string{"impulse", "pardo", "pardo", "sided", "flatten", "reshuffle", "keyed", "sdf", "test"}).Draw(rt, "kind")
 		if coder == "kv" {
-			kind = rapid.SampledFrom([]string{kind, "group", "combine", "stateful"}).Draw(rt, "keyed kind")
+			kind = rapid.SampledFrom([]string{kind, "group", "combine", "stateful", "sorted"}).Draw(rt, "keyed kind")
 		}
 		out := rapid.SampledFrom([]string{"bytes", "own", "varint"}).Draw(rt, "output coder")
 		var pt *pipepb.PTransform
@@ -72,6 +92,11 @@ func randomPipeline(rt *rapid.T) builder {
 		case "impulse":
 			b.impulse(id)
 			out = "bytes"
+		case "test":
+			out = rapid.SampledFrom([]string{"kv", "varint", "own"}).Draw(rt, "test coder")
+			b.testStream(id, out, emit("", 0, "\x01"))
+		case "sorted":
+			pt = b.parDo(id, out, sortedPayload(), pick(coder))
 		case "pardo":
 			pt = b.parDo(id, out, nil, pick(coder))
 		case "keyed":
@@ -81,9 +106,16 @@ func randomPipeline(rt *rapid.T) builder {
 			pt = b.parDo(id, out, statePayload(), pick(coder))
 		case "sided":
 			side := rapid.SampledFrom(slices.Sorted(maps.Keys(pcs))).Draw(rt, "side coder")
-			pt = b.parDo(id, out, sidePayload("i1"), pick(coder), pick(side))
+			p := sidePayload("i1")
+			if rapid.IntRange(0, 4).Draw(rt, "sided sdf") == 0 {
+				p.RestrictionCoderId = "own"
+			}
+			pt = b.parDo(id, out, p, pick(coder), pick(side))
 		case "sdf":
 			pt = b.parDo(id, out, &pipepb.ParDoPayload{RestrictionCoderId: "own"}, pick(coder))
+			if rapid.Bool().Draw(rt, "unbounded") {
+				b.Components.Pcollections[id].IsBounded = pipepb.IsBounded_UNBOUNDED
+			}
 		case "flatten":
 			in := []string{pick(coder)}
 			for range rapid.IntRange(0, 2).Draw(rt, "more inputs") {
@@ -134,6 +166,8 @@ func interpretPipeline(p *pipepb.Pipeline) map[string]uint64 {
 		switch urn := pt.GetSpec().GetUrn(); {
 		case urn == "beam:transform:impulse:v1":
 			values[id] = apply("impulse", 0)
+		case urn == "beam:transform:teststream:v1":
+			values[id] = apply("test", 0)
 		case userCode(urn):
 			values[id] = apply(pt.GetUniqueName(), values[pt.GetInputs()["i0"]])
 			reads[pt.GetUniqueName()] = values[pt.GetInputs()["i0"]] ^ 7*values[pt.GetInputs()["i1"]]
@@ -155,7 +189,11 @@ func interpretPlan(tr *translate.Translation) map[string]uint64 {
 			for _, o := range s.Outputs {
 				edges[o.Edge] += apply("impulse", 0)
 			}
-		case *plan.GroupByKey:
+		case *plan.TestSource:
+			for _, o := range s.Outputs {
+				edges[o.Edge] += apply("test", 0)
+			}
+		case *plan.GroupByKey, *plan.TimeSort:
 			for _, o := range s.Outputs {
 				edges[o.Edge] += edges[s.Input.Edge]
 			}

@@ -39,6 +39,14 @@ func TestShapes(t *testing.T) {
 		"paged_alternatives": func(b builder) { buildPaged(b, false) },
 		"view_and_empty":     buildViewAndEmpty,
 		"dead":               buildDead,
+		"streaming":          buildStreaming,
+		"waiting":            buildWaiting,
+		"time_sorted":        buildTimeSorted,
+		"sdf_stateful":       buildStatefulSDF,
+		"sdf_expanded":       buildExpandedSDF,
+		"merging":            buildMerging,
+		"read":               buildRead,
+		"test_streams":       buildTestStreams,
 	}
 	datadriven.Walk(t, "testdata/shapes", func(t *testing.T, path string) {
 		t.Helper()

@@ -51,20 +51,25 @@ func (r *resolver) testStream(n *node) error {
 	if err := r.coders.check(payload.GetCoderId()); err != nil {
 		return invalid(inTransform(n.id), "coder of the elements: %w", err)
 	}
-	framed := r.coders.framed(payload.GetCoderId())
+	own := payload.GetCoderId()
+	if r.coders.get(own).GetSpec().GetUrn() == urnCoderGoCustom {
+		// The SDK means, as everywhere else, its coder with a length prefix.
+		own = r.coders.add(own+"/prefixed", urnCoderLengthPrefix, own)
+	}
+	framed := r.coders.framed(own)
 	if err := r.coders.check(framed); err != nil {
 		return invalid(inTransform(n.id), "coder of the elements: %w", err)
 	}
 	s := &script{sources: map[string]*node{}}
 	for _, tag := range slices.Sorted(maps.Keys(n.outputs)) {
-		s.sources[tag] = r.testSource(n, s, tag, payload.GetCoderId(), framed)
+		s.sources[tag] = r.testSource(n, s, tag, own, framed)
 	}
 	if url := payload.GetEndpoint().GetUrl(); url != "" {
 		r.unsupported("%v: TestStream driven by a service (%s)", n, url)
 		return nil
 	}
 	r.scripts = append(r.scripts, s)
-	if err := r.readScript(s, &payload, framed); err != nil {
+	if err := r.readScript(s, &payload, own); err != nil {
 		return invalid(inTransform(n.id), "%w", err)
 	}
 	return nil
@@ -83,7 +88,9 @@ func (r *resolver) testSource(n *node, s *script, tag, own, framed string) *node
 	}
 	source.outputs = map[string]string{tag: out.id}
 	r.nodes = append(r.nodes, &source)
-	if _, _, pair := r.coders.components2(out.coder); r.coders.equal(out.coder, own) || !pair {
+	_, _, pair := r.coders.components2(out.coder)
+	_, _, framedPair := r.coders.components2(framed)
+	if !pair || framedPair && r.coders.equal(out.coder, own) {
 		out.coder = framed
 		return &source
 	}
@@ -101,14 +108,14 @@ func (r *resolver) testSource(n *node, s *script, tag, own, framed string) *node
 }
 
 // readScript decodes the events.
-func (r *resolver) readScript(s *script, payload *pipepb.TestStreamPayload, framed string) error {
+func (r *resolver) readScript(s *script, payload *pipepb.TestStreamPayload, own string) error {
 	watermarks := map[*node]element.EventTime{}
 	for i, e := range payload.GetEvents() {
 		var event *scriptEvent
 		var err error
 		switch e := e.GetEvent().(type) {
 		case *pipepb.TestStreamPayload_Event_ElementEvent:
-			if event, err = r.testElements(e.ElementEvent, framed); err == nil {
+			if event, err = r.testElements(e.ElementEvent, own); err == nil {
 				event.source, err = s.source(e.ElementEvent.GetTag())
 			}
 			if err == nil && event.block.Count == 0 {
@@ -157,7 +164,7 @@ func eventTime(ms int64) element.EventTime {
 }
 
 // testElements makes the block of an event.
-func (r *resolver) testElements(e *pipepb.TestStreamPayload_Event_AddElements, framed string) (*scriptEvent, error) {
+func (r *resolver) testElements(e *pipepb.TestStreamPayload_Event_AddElements, own string) (*scriptEvent, error) {
 	b := element.Block{MinTime: element.MaxTime}
 	var err error
 	for i, te := range e.GetElements() {
@@ -165,7 +172,7 @@ func (r *resolver) testElements(e *pipepb.TestStreamPayload_Event_AddElements, f
 		b.Data = coder.PutHeader(b.Data, element.Header{
 			Timestamp: at, NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring},
 		})
-		if b.Data, err = r.coders.frame(b.Data, framed, te.GetEncodedElement()); err != nil {
+		if b.Data, err = r.coders.frame(b.Data, own, te.GetEncodedElement()); err != nil {
 			return nil, fmt.Errorf("element %d: %w", i, err)
 		}
 		b.Count++

@@ -60,7 +60,8 @@ func TestTestStreamElements(t *testing.T) {
 		{"pair", "\x01a\x07", "\x01a\x07", "kv<bytes,varint>"},
 		{"pair-of-bytes", "\x01abc", "\x01a\x02bc", "kv<bytes,length_prefix>"},
 		{"nested", "\x01a\x05bc", "\x01a\x05\x02bc", "kv<bytes,kv<varint,length_prefix>>"},
-		{"prefixed", "\x01a", "\x02\x01a", "length_prefix"},
+		{"prefixed", "\x01a", "\x01a", "length_prefix"},
+		{"go", "\x01a", "\x01a", "length_prefix"},
 		{"nullable", "\x01a", "\x02\x01a", "length_prefix"},
 	}
 	for _, tt := range tests {
@@ -72,6 +73,7 @@ func TestTestStreamElements(t *testing.T) {
 			b.coder("varint-bytes", "beam:coder:kv:v1", "varint", "bytes")
 			b.coder("nested", "beam:coder:kv:v1", "bytes", "varint-bytes")
 			b.coder("prefixed", "beam:coder:length_prefix:v1", "own")
+			b.coder("go", "beam:go:coder:custom:v1")
 			b.coder("nullable", "beam:coder:nullable:v1", "bytes")
 			b.testStream("test", tt.coder, emit("", -5, tt.encoded, tt.encoded), emit("", 1))
 			b.parDo("read", "bytes", nil, "test")

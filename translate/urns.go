@@ -69,6 +69,7 @@ const (
 	urnCoderCustomWindow        = "beam:coder:custom_window:v1"
 	urnCoderWindowedValue       = "beam:coder:windowed_value:v1"
 	urnCoderTimer               = "beam:coder:timer:v1"
+	urnCoderGoCustom            = "beam:go:coder:custom:v1"
 )
 
 // Requirements a pipeline may state.

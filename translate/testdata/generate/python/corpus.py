@@ -873,3 +873,128 @@ def big(root):
             tuple[int, int])
         | 'Sum%d' % branch >> beam.CombinePerKey(sum))
   _ = ends | beam.Flatten() | beam.GroupByKey()
+
+
+class MergingLabels(window.WindowFn):
+  """Sessions per label, whose windows only the SDK understands."""
+  def assign(self, context):
+    return [LabelledWindow(context.timestamp + 3, 'label')]
+
+  def merge(self, context):
+    if len(context.windows) > 1:
+      context.merge(context.windows, max(context.windows, key=lambda w: w.end))
+
+  def get_window_coder(self):
+    return LabelledWindowCoder()
+
+
+@pipeline(streaming=True)
+def streaming_sessions(root):
+  """Sessions over a TestStream: native ones, and two that the SDK merges."""
+  keyed = root | stream() | beam.Map(pair_with_one)
+  fire = trigger.AfterWatermark(
+      early=trigger.AfterProcessingTime(5), late=trigger.AfterCount(1))
+  for label, fn in {
+      'Sessions': window.Sessions(10),
+      'CustomSessions': CustomSessions(),
+      'MergingLabels': MergingLabels(),
+  }.items():
+    windowed = keyed | 'Window' + label >> beam.WindowInto(
+        fn,
+        trigger=fire,
+        accumulation_mode=trigger.AccumulationMode.ACCUMULATING,
+        allowed_lateness=60)
+    _ = (
+        windowed | 'Group' + label >> beam.GroupByKey()
+        | 'Use' + label >> beam.Map(str))
+
+
+@pipeline(streaming=True, flags=('--allow_unsafe_triggers', ))
+def streaming_triggers(root):
+  """Every trigger over a TestStream, grouped and combined."""
+  keyed = root | stream() | beam.Map(pair_with_one)
+  for label, fire in TRIGGERS.items():
+    windowed = keyed | 'Window' + label >> beam.WindowInto(
+        window.FixedWindows(5),
+        trigger=fire,
+        accumulation_mode=trigger.AccumulationMode.DISCARDING,
+        allowed_lateness=60)
+    _ = (
+        windowed | 'Group' + label >> beam.GroupByKey()
+        | 'UseGroup' + label >> beam.Map(str))
+    _ = (
+        windowed | 'Sum' + label >> beam.CombinePerKey(sum)
+        | 'UseSum' + label >> beam.Map(str))
+
+
+@pipeline(streaming=True)
+def streaming_side_input(root):
+  """Side inputs that change while the main input comes, and one that does not."""
+  out = (
+      root
+      | TestStream(coder=coders.StrUtf8Coder(), output_tags=('main', 'side'))
+      .add_elements(['a'], tag='side').advance_watermark_to(10, tag='main')
+      .add_elements(['x', 'y'], tag='main').add_elements(['b'], tag='side')
+      .advance_watermark_to_infinity(tag='side')
+      .advance_watermark_to_infinity(tag='main'))
+  latest = out['side'] | 'Latest' >> beam.WindowInto(
+      window.GlobalWindows(),
+      trigger=trigger.Repeatedly(trigger.AfterCount(1)),
+      accumulation_mode=trigger.AccumulationMode.DISCARDING)
+  windowed = out['side'] | 'Windowed' >> beam.WindowInto(window.FixedWindows(5))
+  sessions = out['side'] | 'Merged' >> beam.WindowInto(CustomSessions())
+  _ = (
+      out['main']
+      | 'WindowMain' >> beam.WindowInto(window.FixedWindows(2))
+      | 'First' >> beam.Map(
+          lambda x, *sides: (x, sides),
+          beam.pvalue.AsList(latest),
+          beam.pvalue.AsList(windowed),
+          beam.pvalue.AsList(sessions))
+      | 'Second' >> beam.Map(
+          lambda x, *sides: (x, sides),
+          beam.pvalue.AsList(latest),
+          beam.pvalue.AsList(words(root)))
+      | 'Third' >> beam.Map(str))
+
+
+@pipeline(streaming=True, flags=('--allow_unsafe_triggers', ))
+def streaming_pairs(root):
+  """A TestStream of pairs, grouped at once, by coders that fit and that do not."""
+  for label, coder in {
+      'Same': coders.TupleCoder([coders.StrUtf8Coder(), coders.StrUtf8Coder()]),
+      'Opaque': coders.FastPrimitivesCoder(),
+  }.items():
+    _ = (
+        root
+        | label >> TestStream(coder=coder).add_elements(
+            [('k', 'v'), ('', 'w')]).advance_watermark_to_infinity(
+                ).with_output_types(tuple[str, str])
+        | 'Group' + label >> beam.GroupByKey()
+        | 'Use' + label >> beam.Map(str))
+
+
+class SidedSDF(beam.DoFn):
+  def process(
+      self,
+      element,
+      side,
+      tracker=beam.DoFn.RestrictionParam(CountTo())):
+    position = tracker.current_restriction().start
+    while tracker.try_claim(position):
+      yield position + len(side)
+      position += 1
+
+
+@pipeline(streaming=True)
+def streaming_sdf(root):
+  """A splittable DoFn over unbounded input with a side input that changes."""
+  side = root | PeriodicImpulse(0, 10, 1) | 'Side' >> beam.WindowInto(
+      window.FixedWindows(5))
+  _ = (
+      root
+      | TestStream(coder=coders.VarIntCoder()).add_elements(
+          [3]).advance_watermark_to_infinity()
+      | beam.WindowInto(window.FixedWindows(5))
+      | beam.ParDo(SidedSDF(), beam.pvalue.AsList(side))
+      | beam.Map(double))

@@ -53,6 +53,7 @@ import org.apache.beam.sdk.transforms.windowing.TimestampCombiner;
 import org.apache.beam.sdk.transforms.windowing.Trigger;
 import org.apache.beam.sdk.transforms.windowing.Window;
 import org.apache.beam.sdk.transforms.windowing.Window.ClosingBehavior;
+import org.apache.beam.sdk.transforms.windowing.WindowFn;
 import org.apache.beam.sdk.values.KV;
 import org.apache.beam.sdk.values.PCollection;
 import org.apache.beam.sdk.values.PCollectionList;
@@ -102,6 +103,8 @@ final class Corpus {
     all.put("resource_hints", Corpus::resourceHints);
     all.put("partition", Corpus::partition);
     all.put("env_process", Corpus::impulseParDo);
+    all.put("streaming_sorted", Corpus::streamingSorted);
+    all.put("streaming_windows", Corpus::streamingWindows);
     return all;
   }
 
@@ -388,16 +391,48 @@ final class Corpus {
   }
 
   private static void testStream(Pipeline p) {
-    p.apply(
+    stream(p)
+        .apply(Window.into(FixedWindows.of(Duration.standardSeconds(10))))
+        .apply(GroupByKey.create());
+  }
+
+  private static void streamingSorted(Pipeline p) {
+    stream(p)
+        .apply(
+            Window.<KV<String, Long>>into(FixedWindows.of(Duration.standardSeconds(10)))
+                .withAllowedLateness(Duration.standardSeconds(30))
+                .discardingFiredPanes())
+        .apply("Sorted", ParDo.of(new Fns.SortedInput()));
+  }
+
+  private static void streamingWindows(Pipeline p) {
+    PCollection<KV<String, Long>> pairs = stream(p);
+    Map<String, WindowFn<Object, ?>> fns = new LinkedHashMap<>();
+    fns.put("Sessions", Sessions.withGapDuration(Duration.standardSeconds(3)));
+    fns.put("Custom", new Fns.MergingWindows());
+    fns.forEach(
+        (name, fn) ->
+            pairs
+                .apply(
+                    name,
+                    Window.<KV<String, Long>>into(fn)
+                        .withAllowedLateness(
+                            Duration.standardSeconds(30), ClosingBehavior.FIRE_ALWAYS)
+                        .withOnTimeBehavior(Window.OnTimeBehavior.FIRE_IF_NON_EMPTY)
+                        .accumulatingFiredPanes())
+                .apply("Sum" + name, Sum.longsPerKey())
+                .apply("Use" + name, ParDo.of(new Fns.Format())));
+  }
+
+  private static PCollection<KV<String, Long>> stream(Pipeline p) {
+    return p.apply(
             TestStream.create(KvCoder.of(StringUtf8Coder.of(), VarLongCoder.of()))
                 .advanceWatermarkTo(new Instant(0))
                 .addElements(TimestampedValue.of(KV.of("a", 1L), new Instant(1000)))
                 .advanceProcessingTime(Duration.standardSeconds(10))
                 .advanceWatermarkTo(new Instant(20000))
                 .addElements(TimestampedValue.of(KV.of("late", 2L), new Instant(2000)))
-                .advanceWatermarkToInfinity())
-        .apply(Window.into(FixedWindows.of(Duration.standardSeconds(10))))
-        .apply(GroupByKey.create());
+                .advanceWatermarkToInfinity());
   }
 
   private static void customCoder(Pipeline p) {
