@@ -37,6 +37,7 @@ func FuzzTranslate(f *testing.F) {
 	// Small pipelines: the fuzzer spends its time on bytes, not on length.
 	for _, build := range []func(builder){
 		buildWindows, buildFlattenNested, buildSideInputCycle, buildSDF, buildState, buildCombineLeaf,
+		buildWaiting, buildTimeSorted, buildStatefulSDF, buildExpandedSDF, buildMerging, buildTestStreams,
 	} {
 		b := newBuilder()
 		build(b)

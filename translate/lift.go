@@ -14,7 +14,9 @@ import (
 //
 // Combining is per key and window, so any WindowFn will do; windows that
 // merge later have their accumulators merged. The trigger must not count
-// elements, or it would count accumulators in their place. And since an
+// elements, or it would count accumulators in their place. There must be no
+// empty panes: an SDK's CombineFn may be unable to merge no accumulators at
+// all, as Python's mean is, where it can well combine no values. And since an
 // SDK gives an accumulator the timestamp of some of its values only, the
 // result's timestamp must not depend on theirs.
 func (t *translator) liftable(pt *pipepb.PTransform) bool {
@@ -22,7 +24,8 @@ func (t *translator) liftable(pt *pipepb.PTransform) bool {
 		return false
 	}
 	w := t.windowings[t.collections[only(pt.GetInputs())].windowing]
-	return w.triggerErr == nil && !countsElements(w.plan.Trigger) && w.plan.OutputTime == plan.EndOfWindow
+	return w.triggerErr == nil && !countsElements(w.plan.Trigger) && !emptyPanes(w.plan) &&
+		w.plan.OutputTime == plan.EndOfWindow
 }
 
 // fillCombine decodes the payload of a combine_per_key.

@@ -162,3 +162,21 @@ func anyCounts(parts []plan.Trigger) bool {
 	}
 	return false
 }
+
+// emptyPanes says whether a pane may be fired in which there is nothing.
+func emptyPanes(w *plan.Windowing) bool {
+	return w.Closing == plan.EmitAlways && w.AllowedLateness > 0 || w.OnTime == plan.FireAlways && firesEarly(w.Trigger)
+}
+
+// firesEarly says whether the trigger may fire before the end of the window.
+func firesEarly(tr plan.Trigger) bool {
+	switch tr := tr.(type) {
+	case nil, plan.DefaultTrigger, plan.NeverTrigger:
+		return false
+	case plan.AfterEndOfWindow:
+		return firesEarly(tr.Early)
+	case plan.AlwaysTrigger, plan.AfterCount, plan.AfterProcessingTime, plan.AfterSynchronizedProcessingTime,
+		plan.AfterEach, plan.AfterAll, plan.AfterAny, plan.OrFinally, plan.Repeat:
+	}
+	return true
+}
