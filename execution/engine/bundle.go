@@ -22,7 +22,8 @@ type execution struct {
 	stage  *plan.Stage
 	worker harness.Worker
 	layout *shuffle.Layout
-	groups int // of keys
+	groups int  // of keys
+	early  bool // see startBundle
 	out    *collector
 	txn    state.Txn
 	state  *bundleState
@@ -50,7 +51,7 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 	x := &execution{
 		id: o.id, stage: stage,
 		out: newCollector(d.pipes[o.stage]), txn: d.store.Begin(),
-		layout: d.pipes[o.stage].input, groups: d.plan.KeyGroups, share: newShare(o.input),
+		layout: d.pipes[o.stage].input, groups: d.plan.KeyGroups, early: o.early, share: newShare(o.input),
 	}
 	if k, ok := stage.Kind.(*plan.Executable); ok && k.Splittable {
 		x.out.limit = counted{int64(d.opts.CheckpointElements), int64(d.opts.CheckpointBytes)}
@@ -101,8 +102,10 @@ func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle, t
 func (x *execution) prepare(b *harness.Bundle, timers []*timer.Timer) error {
 	pipe := x.out.pipe
 	var err error
-	if timers, x.forget, err = pipe.sift(timers, b.Time.Watermark); err != nil {
-		return err
+	if !x.early {
+		if timers, x.forget, err = pipe.sift(timers, b.Time.Watermark); err != nil {
+			return err
+		}
 	}
 	b.Timers = harnessTimers(timers)
 	if pipe.expires {

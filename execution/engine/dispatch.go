@@ -181,7 +181,7 @@ func (s *scheduler) startNext(st *stageState) {
 		executes = work.function
 	}
 	s.orders = append(s.orders, startBundle{
-		id: b.id, stage: executes, worker: w.id, input: work.lease.Blocks, timers: work.timers,
+		id: b.id, stage: executes, worker: w.id, input: work.lease.Blocks, timers: work.timers, early: work.early,
 		time: s.time(st), stateCache: s.stateCache(st), attempt: work.attempts,
 	})
 }

@@ -103,6 +103,16 @@ func (s *scheduler) ending(st *stageState) bool {
 	return s.draining && s.tracker.Input(st.ID) == element.MaxTime
 }
 
+// firingOrder is the order in which the domains of a stage's timers fire, where
+// timers of several are due: event time first, unless all the others fire before
+// their time: then they do so before windows expire, in which none would.
+func (s *scheduler) firingOrder(st *stageState) [3]plan.TimeDomain {
+	if s.ending(st) {
+		return [3]plan.TimeDomain{plan.ProcessingTimeDomain, plan.SynchronizedDomain, plan.EventTimeDomain}
+	}
+	return [3]plan.TimeDomain{plan.EventTimeDomain, plan.ProcessingTimeDomain, plan.SynchronizedDomain}
+}
+
 // lastTimers takes the timers out of a bundle's changes that would keep a stage
 // from its end for ever: those set by their own firing, and the last of a long
 // chain of which each is set by the one before.

@@ -117,6 +117,8 @@ type startBundle struct {
 	worker harness.WorkerID
 	input  []element.Block
 	timers []*timer.Timer
+	// early says that the timers fire before their time, and so in time.
+	early bool
 	// time is what the clocks of the stage show.
 	time harness.Time
 	// stateCache is as in harness.Bundle.

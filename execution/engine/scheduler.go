@@ -120,6 +120,8 @@ type work struct {
 	queue  *shuffle.Queue
 	lease  shuffle.Lease
 	timers []*timer.Timer
+	// early says that the timers fire before their time, whatever it is.
+	early bool
 	// function is executed instead of the stage, if it is not 0.
 	function plan.StageID
 	// truncated says that the work was, or needs not be.

@@ -27,7 +27,7 @@ func (s *scheduler) due(st *stageState) (d plan.TimeDomain, g element.KeyGroup, 
 	if st.timers == nil || st.timers.Len() == 0 {
 		return 0, 0, false
 	}
-	for d = plan.EventTimeDomain; d <= plan.SynchronizedDomain; d++ {
+	for _, d = range s.firingOrder(st) {
 		for g = range st.timers.Due(d, s.dueBy(st, d)) {
 			if !st.queue.Locked(g) {
 				return d, g, true
@@ -54,7 +54,10 @@ func (s *scheduler) fire(st *stageState) *work {
 	lease, free := st.queue.Lock(g)
 	invariants.Assert(free, "stage %s: key group %d fires and is in another bundle", st.Name, g)
 	limit := timer.Limit{Timers: timersPerBundle, Bytes: s.config.bundleBytes}
-	return &work{queue: st.queue, lease: lease, timers: st.timers.Take(d, g, s.dueBy(st, d), limit)}
+	return &work{
+		queue: st.queue, lease: lease, timers: st.timers.Take(d, g, s.dueBy(st, d), limit),
+		early: d != plan.EventTimeDomain && s.ending(st),
+	}
 }
 
 // apply makes the timers of a committed bundle true: what it set and cleared,
