@@ -64,8 +64,8 @@ func (s *scheduler) checkpointToTruncate(b *bundle) {
 }
 
 // discard truncates restrictions without end to nothing where the SDK has no
-// function for it, as by default it would.
-func (s *scheduler) discard() {
+// function for it, as by default it would. It says whether there were any.
+func (s *scheduler) discard() (discarded bool) {
 	for _, st := range s.truncating {
 		for st.truncate == 0 && st.incoming.Available() {
 			lease := st.incoming.Lease(shuffle.Limit{Bytes: s.config.bundleBytes})
@@ -73,8 +73,10 @@ func (s *scheduler) discard() {
 				s.tracker.Release(st.ID, st.hold, lease.Blocks[i].MinTime)
 			}
 			st.incoming.Settle(lease)
+			discarded = true
 		}
 	}
+	return discarded
 }
 
 // commitTruncated queues truncated restrictions.

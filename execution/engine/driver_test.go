@@ -59,7 +59,7 @@ func run(t *testing.T, h *fakeHost, opts Options) (got []map[string]int, err err
 // checkCommitted compares what each terminal stage has consumed for good.
 func checkCommitted(t *testing.T, p *simPlan, status Status) {
 	t.Helper()
-	want := p.expect()
+	want := p.expect(nil)
 	for i, s := range p.plan.Stages {
 		if len(s.Outputs) > 0 {
 			continue
@@ -81,7 +81,7 @@ func randomPlan(seed uint64) *simPlan { return newSimPlan(rand.New(rand.NewPCG(s
 // failed.
 func check(t *testing.T, p *simPlan, got []map[string]int) {
 	t.Helper()
-	for i, want := range p.expect() {
+	for i, want := range p.expect(nil) {
 		if isGrouped(p.plan.Edges[i]) || !terminal(p, plan.EdgeID(i)) {
 			continue
 		}

@@ -174,7 +174,7 @@ func (x *fakeExecution) fire() error {
 			if err != nil {
 				return err
 			}
-			if err := x.worker.host.plan.fired(x.bundle.Stage, x.bundle.Output, t.Key, t.Tag, t.Hold); err != nil {
+			if err := x.worker.host.plan.fired(x.bundle.Stage, x.bundle.Output, t); err != nil {
 				return err
 			}
 			data = data[t.Size:]

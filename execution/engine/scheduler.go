@@ -349,7 +349,7 @@ func (s *scheduler) finishStep() []order {
 func (s *scheduler) advance() {
 	s.release()
 	s.discard()
-	for again := true; again; again = s.dropUnreachable() {
+	for again := true; again; again = s.discard() || s.dropUnreachable() {
 		s.synchronized.Advance()
 		for _, id := range s.tracker.Advance() {
 			st := s.stages[id]

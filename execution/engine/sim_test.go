@@ -13,10 +13,10 @@ import (
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
-	"github.com/gorunner/gorunner/execution/group"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
+	"github.com/gorunner/gorunner/state"
 )
 
 // The simulator executes a random plan with the real scheduler, the real
@@ -48,10 +48,12 @@ func FuzzSimulation(f *testing.F) {
 	})
 }
 
-// simPlan is a plan whose Executable stages do what ops says.
+// simPlan is a plan whose Executable stages do what ops says; the input of
+// those in ranges are restrictions.
 type simPlan struct {
-	plan *plan.Plan
-	ops  []simOp
+	plan   *plan.Plan
+	ops    []simOp
+	ranges map[plan.StageID]bool
 }
 
 // simOp turns an element into elements of the outputs.
@@ -186,15 +188,26 @@ func keepsTimers(s *plan.Stage) bool {
 }
 
 // expect evaluates the plan without a runner: the multiset of each edge.
-func (s *simPlan) expect() []map[string]int {
+//
+// What the sources of endless plans have written is given.
+func (s *simPlan) expect(sources map[plan.EdgeID]map[string]int) []map[string]int {
 	edges := make([]map[string]int, len(s.plan.Edges))
 	for i := range edges {
 		edges[i] = map[string]int{}
 	}
+	for edge, written := range sources {
+		maps.Copy(edges[edge], written)
+	}
 	for i, st := range s.plan.Stages {
 		out := map[string]int{}
+		if s.ranges[st.ID] {
+			continue
+		}
 		switch st.Kind.(type) {
-		case *plan.TestSource, *plan.View, *plan.TimeSort:
+		case *plan.TestSource, *plan.View:
+			continue
+		case *plan.TimeSort:
+			maps.Copy(out, edges[st.Input.Edge])
 		case *plan.Impulse:
 			out["\x00"] = 1
 		case *plan.GroupByKey:
@@ -246,6 +259,11 @@ type sim struct {
 	lastWorker int
 	deaths     int
 	result     order
+
+	operators map[plan.StageID]operator
+	store     state.Store
+	// stream is what a simulation of endless input needs besides, else nil.
+	stream *simStream
 }
 
 type simWorker struct {
@@ -255,28 +273,41 @@ type simWorker struct {
 
 // simBundle is a bundle in a harness: element number at is next.
 type simBundle struct {
+	*execution
 	order startBundle
-	stage *plan.Stage
-	out   *collector
-	share share
 	at    int64
-	split bool // a split is ordered
-	spent bool // its end is among the facts
+	asked *splitBundle // the split that is ordered
+	spent bool         // its end is among the facts
+	// current is the restriction being executed, left what was left of others.
+	current *simRange
+	left    []harness.Residual
 }
 
 var errSim = errors.New("by the dice")
 
 func simulate(seed uint64) error {
 	r := rand.New(rand.NewPCG(seed, 42))
-	s := &sim{
-		simPlan: newSimPlan(r, 2), rand: r,
-		running: map[harness.BundleID]*simBundle{}, workers: map[harness.WorkerID]*simWorker{nativeID: {}},
-	}
-	s.pipes = newPipes(s.plan)
-	s.sched = newScheduler(s.plan, config{
+	s, err := newSim(r, newSimPlan(r, 2), config{
 		workers: 1 + r.IntN(3), maxAttempts: 10, maxWorkerRestarts: 100,
 		bundleBytes: int64(1 + r.IntN(400)), splitInterval: 10,
 	})
+	if err != nil {
+		return err
+	}
+	return s.run()
+}
+
+func newSim(r *rand.Rand, p *simPlan, c config) (*sim, error) {
+	s := &sim{
+		simPlan: p, rand: r, store: state.NewMemory(),
+		running: map[harness.BundleID]*simBundle{}, workers: map[harness.WorkerID]*simWorker{nativeID: {}},
+	}
+	s.pipes = newPipes(s.plan)
+	s.sched = newScheduler(s.plan, c)
+	var err error
+	if s.operators, err = newOperators(s.plan, Options{}.withDefaults(), nil); err != nil {
+		return nil, err
+	}
 	for range s.plan.Edges {
 		s.committed = append(s.committed, map[string]int{})
 	}
@@ -284,7 +315,14 @@ func simulate(seed uint64) error {
 	for i := range s.watermarks {
 		s.watermarks[i] = element.MinTime
 	}
-	s.obey(s.sched.start())
+	return s, s.plan.Validate()
+}
+
+// run lets everything happen until the job ends.
+func (s *sim) run() error {
+	if err := s.obey(s.sched.start()); err != nil {
+		return err
+	}
 	s.facts = append(s.facts, workerReady{env: native, id: nativeID, slots: 2})
 	for steps := 0; s.result == nil; steps++ {
 		if steps > 200_000 {
@@ -299,7 +337,11 @@ func simulate(seed uint64) error {
 
 // turn lets one thing happen.
 func (s *sim) turn() error {
-	s.now += time.Duration(s.rand.IntN(8))
+	if s.stream == nil {
+		s.now += time.Duration(s.rand.IntN(8))
+	} else if err := s.disturb(); err != nil || s.result != nil {
+		return err
+	}
 	choices := len(s.facts) + len(s.running)
 	if choices == 0 && s.wake == 0 {
 		return errors.New("stuck: nothing runs, nothing is to come")
@@ -326,8 +368,15 @@ func (s *sim) tell(f fact) error {
 	if done, ok := f.(bundleDone); ok {
 		b := s.running[done.id]
 		delete(s.running, done.id)
+		if err := b.txn.Apply(); err != nil {
+			return err
+		}
+		s.stream.show(b.stage.ID, done.shown)
 		for i, o := range b.stage.Outputs {
-			if err := s.count(o.Edge, &done.outputs[i]); err != nil {
+			if int(b.stage.ID) >= len(s.plan.Stages) {
+				break // what a function writes is no output of a stage
+			}
+			if err := s.count(b.stage, o.Edge, &done.outputs[i]); err != nil {
 				return err
 			}
 		}
@@ -335,7 +384,9 @@ func (s *sim) tell(f fact) error {
 	if failed, ok := f.(bundleFailed); ok {
 		delete(s.running, failed.id)
 	}
-	s.obey(s.sched.step(s.now, f))
+	if err := s.obey(s.sched.step(s.now, f)); err != nil {
+		return err
+	}
 	for i := range s.watermarks {
 		at := s.sched.tracker.Output(plan.StageID(i))
 		if at < s.watermarks[i] {
@@ -347,12 +398,12 @@ func (s *sim) tell(f fact) error {
 }
 
 // count adds committed output to its edge.
-func (s *sim) count(edge plan.EdgeID, out *shuffle.Output) error {
+func (s *sim) count(stage *plan.Stage, edge plan.EdgeID, out *shuffle.Output) error {
 	blocks := out.Plain
 	if blocks == nil {
 		blocks = slices.Concat(out.Keyed...)
 	}
-	layout := shuffle.Layout{Value: s.plan.Edges[edge].Value, Window: s.plan.Edges[edge].Windowing.Window}
+	layout := shuffle.EdgeLayout(s.plan.Edges[edge])
 	for _, b := range blocks {
 		for data := b.Data; len(data) > 0; {
 			e, err := layout.Cut(data)
@@ -360,13 +411,16 @@ func (s *sim) count(edge plan.EdgeID, out *shuffle.Output) error {
 				return err
 			}
 			s.committed[edge][string(e.Value)]++
+			if err := s.stream.written(stage, &e); err != nil {
+				return err
+			}
 			data = data[e.Size:]
 		}
 	}
 	return nil
 }
 
-func (s *sim) obey(orders []order) {
+func (s *sim) obey(orders []order) error {
 	for _, o := range orders {
 		switch o := o.(type) {
 		case startWorker:
@@ -375,11 +429,13 @@ func (s *sim) obey(orders []order) {
 			s.workers[id] = &simWorker{env: o.env}
 			s.facts = append(s.facts, workerReady{env: o.env, id: id, slots: 1 + s.rand.IntN(3)})
 		case startBundle:
-			st := s.plan.Stages[o.stage]
-			s.running[o.id] = &simBundle{order: o, stage: st, out: newCollector(s.pipes[o.stage]), share: newShare(o.input)}
+			if err := s.checkStart(&o); err != nil {
+				return fmt.Errorf("bundle %d of stage %s: %w", o.id, s.plan.Stage(o.stage).Name, err)
+			}
+			s.running[o.id] = &simBundle{order: o, execution: s.execution(&o)}
 		case splitBundle:
 			if b := s.running[o.id]; b != nil {
-				b.split = true
+				b.asked = &o
 			}
 		case wakeAt:
 			s.wake = o.at
@@ -388,6 +444,16 @@ func (s *sim) obey(orders []order) {
 		case stageFinished, bundleRetried, workerReplaced, workerMissing:
 		}
 	}
+	return nil
+}
+
+func (s *sim) execution(o *startBundle) *execution {
+	x := &execution{
+		id: o.id, stage: s.plan.Stage(o.stage), layout: s.pipes[o.stage].input, groups: s.plan.KeyGroups,
+		out: newCollector(s.pipes[o.stage]), share: newShare(o.input), txn: s.store.Begin(),
+	}
+	x.state = &bundleState{txn: x.txn, stage: x.stage, input: o.input}
+	return x
 }
 
 // progress lets a bundle do something: an element, its end, a split, or fail.
@@ -396,8 +462,7 @@ func (s *sim) progress(b *simBundle) error {
 	switch {
 	case b.spent:
 		return nil
-	case b.split:
-		b.split = false
+	case b.asked != nil:
 		return s.splitAt(b)
 	case w.dead:
 		return s.end(b, bundleFailed{id: b.order.id, err: harness.ErrWorkerLost, lost: true})
@@ -409,32 +474,33 @@ func (s *sim) progress(b *simBundle) error {
 		s.facts = append(s.facts, workerGone{id: b.order.worker, err: harness.ErrWorkerLost})
 		return s.end(b, bundleFailed{id: b.order.id, err: harness.ErrWorkerLost, lost: true})
 	}
-	switch kind := b.stage.Kind.(type) {
-	case *plan.TestSource, *plan.View, *plan.TimeSort:
-	case *plan.Impulse:
-		if err := emitToAll(b.out, impulse()); err != nil {
-			return err
+	if run := s.operators[b.stage.ID]; run != nil {
+		hb := &harness.Bundle{
+			ID: b.id, Stage: b.stage, Input: b.order.input, Timers: harnessTimers(b.order.timers), Output: b.out, State: b.state,
+			Time: b.order.time,
 		}
-		return s.finish(b)
-	case *plan.GroupByKey:
-		g, err := group.New(kind, group.Params{})
+		op, err := newOperation(hb)
 		if err != nil {
 			return err
 		}
-		if err := g.Run(context.Background(), b.order.input, func(block element.Block) error { return emitToAll(b.out, block) }); err != nil {
+		if err := run(context.Background(), op); err != nil {
 			return err
 		}
-		return s.finish(b)
-	case *plan.Executable:
-		if b.at >= b.share.own {
-			if err := s.fire(b); err != nil {
-				return err
-			}
-			return s.finish(b)
+		if op.dropped > 0 {
+			return fmt.Errorf("stage %s drops %d elements", b.stage.Name, op.dropped)
 		}
+		return s.finish(b)
+	}
+	switch {
+	case b.at < b.share.own && s.ranges[b.stage.ID]:
+		return s.claim(b)
+	case b.at < b.share.own:
 		return s.process(b)
 	}
-	return nil
+	if err := s.fire(b); err != nil {
+		return err
+	}
+	return s.finish(b)
 }
 
 func (s *sim) end(b *simBundle, f fact) error {
@@ -444,35 +510,33 @@ func (s *sim) end(b *simBundle, f fact) error {
 }
 
 func (s *sim) finish(b *simBundle) error {
-	outputs, timers, err := b.out.close()
+	b.result.Residuals = b.left
+	f, err := b.finish(&harness.Bundle{})
 	if err != nil {
 		return err
 	}
-	return s.end(b, bundleDone{id: b.order.id, outputs: outputs, timers: timers})
+	return s.end(b, f)
 }
 
 // process executes the next element, after checking that the side inputs are
 // complete.
 func (s *sim) process(b *simBundle) error {
-	for _, side := range s.sched.stages[b.stage.ID].sides {
+	for _, side := range s.sched.bundles[b.id].stage.sides {
 		if !side.finished {
 			return fmt.Errorf("stage %s runs before its side input from %s is complete", b.stage.Name, side.Name)
 		}
 	}
-	layout := s.pipes[b.stage.ID].input
-	_, rest, err := layout.SplitAt(b.share.input, b.at, b.at)
-	if err != nil {
-		return err
-	}
-	e, err := layout.Cut(rest[0].Data)
+	e, head, err := b.next()
 	if err != nil {
 		return err
 	}
 	b.at++
-	if keepsTimers(b.stage) {
+	switch {
+	case keepsTimers(b.stage) && s.stream != nil:
+		return s.setStreamTimer(b, &e)
+	case keepsTimers(b.stage):
 		return s.setTimer(b.stage, b.out, e, s.rand)
 	}
-	head := rest[0].Data[:e.Size-len(e.Value)]
 	for _, v := range s.ops[b.stage.ID](e.Value) {
 		for out := range b.stage.Outputs {
 			if err := b.out.Write(out, slices.Concat(head, v)); err != nil {
@@ -483,6 +547,16 @@ func (s *sim) process(b *simBundle) error {
 	return nil
 }
 
+// next returns the element that is next, and its header.
+func (b *simBundle) next() (e shuffle.Element, head []byte, err error) {
+	_, rest, err := b.layout.SplitAt(b.share.input, b.at, b.at)
+	if err != nil {
+		return e, nil, err
+	}
+	e, err = b.layout.Cut(rest[0].Data)
+	return e, rest[0].Data[:e.Size-len(e.Value)], err
+}
+
 // fire emits what the timers of a bundle stand for.
 func (s *sim) fire(b *simBundle) error {
 	last := map[string]element.EventTime{}
@@ -491,7 +565,7 @@ func (s *sim) fire(b *simBundle) error {
 			return fmt.Errorf("bundle %d fires timers of key %q at %v and %v", b.order.id, t.Key, at, t.Fire)
 		}
 		last[t.Key] = t.Fire
-		if err := s.fired(b.stage, b.out, []byte(t.Key), []byte(t.Tag), t.Hold); err != nil {
+		if err := s.fired(b.stage, b.out, coder.Timer{Key: []byte(t.Key), Tag: []byte(t.Tag), Windows: []byte(t.Window), Hold: t.Hold}); err != nil {
 			return err
 		}
 	}
@@ -524,9 +598,11 @@ func (s *simPlan) setTimer(st *plan.Stage, out harness.Output, e shuffle.Element
 }
 
 // fired emits an element for a timer.
-func (s *simPlan) fired(st *plan.Stage, out harness.Output, key, tag []byte, at element.EventTime) error {
-	head := coder.PutHeader(nil, element.Header{Timestamp: at, NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring}})
-	value := slices.Concat(key, []byte{byte(len(tag))}, tag)
+func (s *simPlan) fired(st *plan.Stage, out harness.Output, t coder.Timer) error {
+	head := coder.PutHeader(nil, element.Header{
+		Timestamp: t.Hold, Windows: t.Windows, NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring},
+	})
+	value := slices.Concat(t.Key, []byte{byte(len(t.Tag))}, t.Tag)
 	for _, v := range s.ops[st.ID](value) {
 		for i := range st.Outputs {
 			if err := out.Write(i, slices.Concat(head, v)); err != nil {
@@ -537,22 +613,34 @@ func (s *simPlan) fired(st *plan.Stage, out harness.Output, key, tag []byte, at 
 	return nil
 }
 
-// splitAt gives back some of what the bundle has not begun; sometimes the
-// split comes too late, or wants nothing.
+// splitAt gives back some of what the bundle has not begun, and what is left of
+// the restriction that it is in; sometimes the split comes too late, or wants
+// nothing.
 func (s *sim) splitAt(b *simBundle) error {
+	b.asked = nil
 	left := b.share.own - b.at
 	if left <= 0 || s.rand.IntN(4) == 0 {
 		return s.tell(bundleSplit{id: b.order.id})
 	}
-	cut := b.at + s.rand.Int64N(left+1)
-	layout := s.pipes[b.stage.ID].input
-	keep, rest, err := b.share.split(layout, harness.Split{LastPrimary: cut - 1, FirstResidual: cut})
+	var split harness.Split
+	if b.current != nil {
+		split = harness.Split{
+			LastPrimary: b.at - 1, FirstResidual: b.at + 1,
+			Primaries: [][]byte{b.current.primary()}, Residuals: []harness.Residual{b.current.residual(s.rand)},
+		}
+		b.current.end = b.current.at
+	} else {
+		cut := b.at + s.rand.Int64N(left+1)
+		split = harness.Split{LastPrimary: cut - 1, FirstResidual: cut}
+	}
+	f, err := b.cut(split)
 	if err != nil {
 		return err
 	}
-	f := bundleSplit{id: b.order.id, ok: true, keep: keep}
-	for _, block := range rest {
-		f.rest = append(f.rest, residual{block: block, delay: time.Duration(s.rand.IntN(3) * 20)})
+	if !b.stage.Input.Keyed {
+		for i := range f.rest {
+			f.rest[i].delay = time.Duration(s.rand.IntN(3) * 20)
+		}
 	}
 	return s.tell(f)
 }
@@ -562,7 +650,11 @@ func (s *sim) judge() error {
 	if f, failed := s.result.(failJob); failed {
 		return fmt.Errorf("job failed: %w", f.err)
 	}
-	for i, want := range s.expect() {
+	sources, err := s.stream.sources(s)
+	if err != nil {
+		return err
+	}
+	for i, want := range s.expect(sources) {
 		if isGrouped(s.plan.Edges[i]) {
 			continue
 		}
