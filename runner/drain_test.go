@@ -127,7 +127,7 @@ func TestDrainFromTheStart(t *testing.T) {
 		}
 	})
 	defer w.close()
-	id := w.start(pipeline(), map[string]any{"beam:option:gorunner_drain:v1": true})
+	id := w.start(pipeline(), map[string]any{"beam:option:drain:v1": true})
 	if diff := cmp.Diff([]string{"STOPPED", "STARTING", "RUNNING", "DONE"}, w.states(id)); diff != "" {
 		t.Error(diff)
 	}

@@ -46,7 +46,7 @@ func optionSpecs() []optionSpec {
 			func(o *jobOptions, n int) { o.workerRestarts = n }),
 		countOption("gorunner_worker_timeout_s", "Seconds that a worker may take to connect; 0 is the server's setting.",
 			func(o *jobOptions, n int) { o.workerTimeout = time.Duration(n) * time.Second }),
-		boolOption("gorunner_drain", "Drain the job from its start: unbounded sources are truncated before they are read, and the job ends.",
+		boolOption("drain", "Drain the job from its start: unbounded sources are truncated before they are read, and the job ends.",
 			func(o *jobOptions, v bool) { o.drain = v }),
 	}
 }

@@ -59,7 +59,7 @@ func TestOptions(t *testing.T) {
 		"beam:option:gorunner_bundle_attempts:v1":  2,
 		"beam:option:gorunner_worker_restarts:v1":  3.0,
 		"beam:option:gorunner_worker_timeout_s:v1": "7",
-		"beam:option:gorunner_drain:v1":            true,
+		"beam:option:drain:v1":                     true,
 		"beam:option:job_name:v1":                  "me",
 	})
 	want := jobOptions{name: "me", bundleBytes: 1000, bundleAttempts: 2, workerRestarts: 3, workerTimeout: 7 * time.Second, drain: true}
@@ -73,12 +73,12 @@ func TestOptions(t *testing.T) {
 		}
 	}
 	for value, want := range map[any]bool{true: true, "true": true, false: false, "False": false, nil: false} {
-		if o, err := parse(t, map[string]any{"gorunner_drain": value}); err != nil || o.drain != want {
+		if o, err := parse(t, map[string]any{"drain": value}); err != nil || o.drain != want {
 			t.Errorf("%v: %v, %v", value, o.drain, err)
 		}
 	}
 	for _, bad := range []any{"yes", 1, []any{}} {
-		if _, err := parse(t, map[string]any{"gorunner_drain": bad}); err == nil || !strings.Contains(err.Error(), "gorunner_drain") {
+		if _, err := parse(t, map[string]any{"drain": bad}); err == nil || !strings.Contains(err.Error(), "drain") {
 			t.Errorf("%v: %v", bad, err)
 		}
 	}
