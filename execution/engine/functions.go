@@ -11,6 +11,19 @@ import (
 	"github.com/gorunner/gorunner/shuffle"
 )
 
+// mergeFunction is the function that merges windows for the stage, 0 if there
+// is none.
+func mergeFunction(s *plan.Stage) plan.StageID {
+	switch k := s.Kind.(type) {
+	case *plan.GroupByKey:
+		return k.Merge
+	case *plan.View:
+		return k.Merge
+	case *plan.Impulse, *plan.TestSource, *plan.TimeSort, *plan.Executable:
+	}
+	return 0
+}
+
 // caller calls a function of the plan with blocks of its input edge, and
 // returns what it wrote to its outputs.
 type caller func(ctx context.Context, fn *plan.Stage, input []element.Block) ([]shuffle.Output, error)

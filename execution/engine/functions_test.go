@@ -10,6 +10,7 @@ import (
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/plan"
 )
 
 // callDriver is a driver whose one function answers nothing is merged, and a
@@ -130,5 +131,31 @@ func TestCallThatFails(t *testing.T) {
 	cancel(errSim)
 	if _, err := d.call(ctx, d.plan.Functions[0], []element.Block{}); !errors.Is(err, errSim) {
 		t.Errorf("abandoned: got error %v", err)
+	}
+}
+
+// TestWorkersOfCalledFunctions holds that an environment that only functions
+// need has its workers replaced as long as a stage that calls them is not done.
+func TestWorkersOfCalledFunctions(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		merge plan.StageID
+		want  bool
+	}{{"called", 1, true}, {"not called", 0, false}} {
+		p := mergePlan()
+		p.Environments = []plan.EnvironmentID{"a"}
+		p.Stages = append(p.Stages, &plan.Stage{
+			ID: 1, Name: "group", Input: &plan.Input{Edge: 2, Keyed: true},
+			Kind: &plan.GroupByKey{Windowing: global(), Merge: 2 * test.merge},
+		})
+		p.Functions[0].ID = 2
+		s := newScheduler(p, config{workers: 1, maxWorkerRestarts: 1})
+		s.start()
+		s.step(0, workerReady{env: "a", id: "w", slots: 1})
+		orders := s.step(0, workerGone{id: "w", err: errSim})
+		got := slices.ContainsFunc(orders, func(o order) bool { _, ok := o.(startWorker); return ok })
+		if got != test.want {
+			t.Errorf("%s: got orders %v", test.name, orders)
+		}
 	}
 }

@@ -132,3 +132,16 @@ func TestNativeErrors(t *testing.T) {
 		t.Errorf("windows that cannot be merged: got error %v, want one that names the stage", err)
 	}
 }
+
+// TestNativePanic shows that a panic fails the bundle, and names the stage.
+func TestNativePanic(t *testing.T) {
+	p := groupPlan()
+	w := &nativeWorker{operators: map[plan.StageID]operator{0: func(context.Context, *operation) error { panic("sim") }}}
+	x, err := w.Start(t.Context(), &harness.Bundle{Stage: p.Stages[0], Output: newCollector(newPipes(p)[0]), State: &bundleState{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.Wait(); err == nil || !strings.Contains(err.Error(), "stage group") || !strings.Contains(err.Error(), "sim") {
+		t.Errorf("got error %v, want one that names the stage and the panic", err)
+	}
+}

@@ -80,11 +80,11 @@ func (m *operatorMaker) make(s *plan.Stage) (operator, error) {
 		return pass, nil
 	case *plan.GroupByKey:
 		if k.Streaming {
-			return m.panes(s, k.Windowing, k.Merge)
+			return m.panes(s, k.Windowing)
 		}
-		return m.group(k)
+		return m.group(s, k)
 	case *plan.View:
-		return m.panes(s, k.Windowing, k.Merge)
+		return m.panes(s, k.Windowing)
 	case *plan.TimeSort:
 		return m.sort(s, k), nil
 	case *plan.Executable:
@@ -103,10 +103,10 @@ func pass(_ context.Context, op *operation) error {
 }
 
 // group makes the operator of a GroupByKey whose input is complete.
-func (m *operatorMaker) group(k *plan.GroupByKey) (operator, error) {
+func (m *operatorMaker) group(s *plan.Stage, k *plan.GroupByKey) (operator, error) {
 	params := m.params
 	var err error
-	if params.Merge, err = newMergeFunc(m.plan, k.Merge, m.call); err != nil {
+	if params.Merge, err = newMergeFunc(m.plan, mergeFunction(s), m.call); err != nil {
 		return nil, err
 	}
 	g, err := group.New(k, params)
@@ -118,8 +118,8 @@ func (m *operatorMaker) group(k *plan.GroupByKey) (operator, error) {
 
 // panes makes the operator of a view, or of a GroupByKey that fires while input
 // comes.
-func (m *operatorMaker) panes(s *plan.Stage, w *plan.Windowing, mergeID plan.StageID) (operator, error) {
-	merge, err := newMergeFunc(m.plan, mergeID, m.call)
+func (m *operatorMaker) panes(s *plan.Stage, w *plan.Windowing) (operator, error) {
+	merge, err := newMergeFunc(m.plan, mergeFunction(s), m.call)
 	if err != nil {
 		return nil, err
 	}

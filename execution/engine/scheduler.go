@@ -181,6 +181,10 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 		st.env = envs[environmentOf(stage)]
 		st.env.stages = append(st.env.stages, st)
 		st.env.endless = st.env.endless || st.endless
+		if fn := mergeFunction(stage); fn != 0 {
+			env := envs[environmentOf(p.Stage(fn))]
+			env.callers = append(env.callers, st)
+		}
 		if in := stage.Input; in != nil {
 			st.upstream = distinct(writers[in.Edge])
 			s.consumers[in.Edge] = append(s.consumers[in.Edge], st)

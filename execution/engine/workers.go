@@ -14,7 +14,8 @@ type environment struct {
 	id       plan.EnvironmentID
 	workers  []*worker // in order of arrival
 	stages   []*stageState
-	starting int // workers on their way
+	callers  []*stageState // of its functions, in whatever environment
+	starting int           // workers on their way
 	restarts int
 	// endless says that some of the stages are. served is the last bundle of
 	// the others.
@@ -96,7 +97,7 @@ func (s *scheduler) dropWorker(f workerGone) {
 	delete(s.workers, f.id)
 	env := w.env
 	env.workers = slices.DeleteFunc(env.workers, func(o *worker) bool { return o == w })
-	if finished(env.stages) {
+	if finished(env.stages) && finished(env.callers) {
 		return
 	}
 	if env.restarts++; env.restarts > s.config.maxWorkerRestarts {
