@@ -6,27 +6,18 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/datadriven"
 
-	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/group"
-	"github.com/gorunner/gorunner/execution/trigger/triggertest"
 	"github.com/gorunner/gorunner/plan"
 )
 
 // TestPanes runs the scripts of testdata/panes:
 //
 //	new [view] [paged=N] [refired=N]
-//	FN [size [period]]      fixed, sliding, sessions, global, custom
-//	trigger TRIGGER         (see triggertest)
-//	accumulating
-//	lateness N
-//	output earliest|latest
-//	closing always
-//	on_time always
+//	SETTING...              (see TestScenarios)
 //	----
 //
 //	play
@@ -61,7 +52,7 @@ func (s *panesScript) run(_ *testing.T, d *datadriven.TestData) string {
 		params := group.PanesParams{Params: group.Params{Token: tokens(), BlockBytes: 100}}
 		d.MaybeScanArgs(s.t, "paged", &params.PagedBytes)
 		d.MaybeScanArgs(s.t, "refired", &params.RefiredBytes)
-		w, err := parseStrategy(d.Input)
+		w, err := parseWindowing(d.Input)
 		if err != nil {
 			d.Fatalf(s.t, "%v", err)
 		}
@@ -185,67 +176,4 @@ func (s *panesScript) printState(b *strings.Builder) {
 		}
 		fmt.Fprintf(b, "state %s %s %s\n", c.State, key, window)
 	}
-}
-
-// parseStrategy reads a strategy, one setting a line.
-func parseStrategy(s string) (*plan.Windowing, error) {
-	w := &plan.Windowing{}
-	for line := range strings.Lines(s) {
-		name, arg, _ := strings.Cut(strings.TrimSpace(line), " ")
-		var n []time.Duration
-		for _, word := range strings.Fields(arg) {
-			if ms, err := strconv.Atoi(word); err == nil {
-				n = append(n, time.Duration(ms)*time.Millisecond)
-			}
-		}
-		w.Window = cmpOr(w.Window, windowFn(name, n, &w.Fn))
-		switch name {
-		case "trigger":
-			var err error
-			if w.Trigger, err = triggertest.Parse(arg); err != nil {
-				return nil, err
-			}
-		case "accumulating":
-			w.Accumulation = plan.Accumulating
-		case "lateness":
-			w.AllowedLateness = n[0]
-		case "output":
-			w.OutputTime = map[string]plan.OutputTime{"earliest": plan.Earliest, "latest": plan.Latest}[arg]
-		case "closing":
-			w.Closing = plan.EmitAlways
-		case "on_time":
-			w.OnTime = plan.FireAlways
-		}
-	}
-	if w.Fn == nil {
-		return nil, fmt.Errorf("%w: no window fn in %q", errForm, s)
-	}
-	return w, nil
-}
-
-func cmpOr(a, b *coder.Coder) *coder.Coder {
-	if a != nil {
-		return a
-	}
-	return b
-}
-
-// windowFn sets fn and returns the coder of its windows if the name is one's.
-func windowFn(name string, n []time.Duration, fn *plan.WindowFn) *coder.Coder {
-	kind := coder.IntervalWindow
-	switch name {
-	case "global":
-		*fn, kind = plan.GlobalWindows{}, coder.GlobalWindow
-	case "fixed":
-		*fn = plan.FixedWindows{Size: n[0]}
-	case "sliding":
-		*fn = plan.SlidingWindows{Size: n[0], Period: n[1]}
-	case "sessions":
-		*fn = plan.Sessions{Gap: n[0]}
-	case "custom":
-		*fn, kind = plan.CustomWindows{URN: "mine", Merging: true}, coder.CustomWindow
-	default:
-		return nil
-	}
-	return coder.Must(kind)
 }

@@ -62,6 +62,9 @@ func (f fired) String() string {
 }
 
 func newJob(w *plan.Windowing, params group.PanesParams, view, paged bool) (*job, error) {
+	if _, custom := w.Fn.(plan.CustomWindows); custom {
+		w.Window = coder.Must(coder.CustomWindow)
+	}
 	j := &job{
 		windowing: w, store: state.NewMemory(),
 		cells: make(map[state.Cell]bool), timers: make(map[string]group.Timer),
