@@ -7,8 +7,10 @@ import (
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
+	"github.com/gorunner/gorunner/state"
 )
 
 const (
@@ -130,4 +132,67 @@ func BenchmarkRunManySessions(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/keys/windows, "ns/record")
+}
+
+// BenchmarkPanes is a windowed grouping of a stream: 1000 keys, windows of 1 s,
+// a bundle every 100 ms, which the watermark follows.
+func BenchmarkPanes(b *testing.B) {
+	const keys, perBundle, bundlesPerWindow = 1000, 10_000, 10
+	bytesCoder := coder.Must(coder.Bytes)
+	w := &plan.Windowing{Fn: plan.FixedWindows{Size: time.Second}, Window: coder.Must(coder.IntervalWindow)}
+	panes, err := NewPanes(PanesParams{
+		Windowing: w,
+		Stage:     &plan.Stage{Name: "group", Kind: &plan.GroupByKey{Windowing: w, Key: bytesCoder, Value: bytesCoder}},
+		Edge:      &plan.Edge{Value: coder.Must(coder.KV, bytesCoder, bytesCoder), Windowing: w},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	store := state.NewMemory()
+	var timers []Timer
+	run := func(bundle *Bundle) {
+		txn := store.Begin()
+		bundle.State = txn
+		bundle.Set = func(t Timer) error {
+			timers = append(timers, t)
+			return nil
+		}
+		bundle.Clear = func(Timer) error { return nil }
+		bundle.Emit = func(element.Block) error { return nil }
+		if err := panes.Run(b.Context(), bundle); err != nil {
+			b.Fatal(err)
+		}
+		if err := txn.Apply(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	bundle := 0
+	for b.Loop() {
+		start := element.EventTime(bundle/bundlesPerWindow) * 1000
+		block := benchBlock(start, keys, perBundle)
+		run(&Bundle{Input: []element.Block{block}, Time: harness.Time{Watermark: start}})
+		if bundle++; bundle%bundlesPerWindow == 0 {
+			due := timers
+			timers = nil
+			run(&Bundle{Due: due, Time: harness.Time{Watermark: start + 1000}})
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/perBundle, "ns/record")
+}
+
+// benchBlock is n records of 100 bytes in the window that begins at start.
+func benchBlock(start element.EventTime, keys, n int) element.Block {
+	window := append(coder.PutTime(nil, start+1000), 0xe8, 0x07)
+	block := element.Block{Count: n, MinTime: start, Data: make([]byte, 0, 100*n)}
+	for i := range n {
+		d := coder.PutHeader(block.Data, element.Header{
+			Timestamp: start, Windows: window, NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring},
+		})
+		d = append(d, 8)
+		d = fmt.Appendf(d, "%08d", uint(i)*2654435761%uint(keys))
+		rest := len(block.Data) + 100 - len(d) - 1
+		block.Data = append(append(d, byte(rest)), make([]byte, rest)...)
+	}
+	return block
 }
