@@ -7,11 +7,12 @@
 // independent of one another. Of an element only the header and the extent of
 // the key are looked at.
 //
-// Here the input of a group is complete when it is grouped: every window
-// fires once, on time. Merging windows are therefore merged over all the
-// values of a key, never over those of one bundle.
+// There are two that do so. A [Grouper] has input that is complete: every
+// window fires once, on time, and merging windows are merged over all values of
+// a key, never over those of one bundle. A [Panes] has input that goes on: what
+// has come waits in state, between bundles, until the window's trigger fires.
 //
-// A Grouper is immutable; Run may be called from many goroutines.
+// Both are immutable; Run may be called from many goroutines.
 package group
 
 import (

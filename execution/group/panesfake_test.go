@@ -356,22 +356,21 @@ func (j *job) merge(_ context.Context, sets [][][]byte) ([][]windowing.Merged, e
 
 // printWindow prints a window like [0,10), custom ones like [0,10)#3.
 func printWindow(b []byte, c *coder.Coder) string {
-	switch c.Kind() {
-	case coder.GlobalWindow:
+	if c.Kind() == coder.GlobalWindow {
 		return "global"
-	case coder.CustomWindow:
+	}
+	if c.Kind() == coder.CustomWindow {
 		w, err := readCustom(b)
 		if err != nil {
 			return err.Error()
 		}
 		return fmt.Sprintf("[%d,%d)#%d", w.Start, w.End, w.number)
-	default:
-		i, err := windowing.ReadInterval(b)
-		if err != nil {
-			return err.Error()
-		}
-		return fmt.Sprintf("[%d,%d)", i.Start, i.End)
 	}
+	i, err := windowing.ReadInterval(b)
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("[%d,%d)", i.Start, i.End)
 }
 
 // assign returns the windows of an element.

@@ -51,7 +51,7 @@ func drawHappenings(t *rapid.T) []happening {
 // play runs a job over happenings, in bundles that end where cut says so. It
 // checks what holds of any job.
 func play(t *rapid.T, j *job, all []happening, cut func() bool) {
-	ctx := context.Background()
+	ctx := t.Context()
 	var input []string
 	flush := func() {
 		if len(input) == 0 {
@@ -144,7 +144,11 @@ func TestPanesAsGrouped(t *testing.T) {
 			t.Fatal(err)
 		}
 		params.Merge = grouped.merge
-		g, err := group.New(grouped.stage.Kind.(*plan.GroupByKey), params) //nolint:forcetypeassert // newJob has made it
+		kind, ok := grouped.stage.Kind.(*plan.GroupByKey)
+		if !ok {
+			t.Fatalf("stage is %T", grouped.stage.Kind)
+		}
+		g, err := group.New(kind, params)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +156,7 @@ func TestPanesAsGrouped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := g.Run(context.Background(), []element.Block{b}, grouped.emit); err != nil {
+		if err := g.Run(t.Context(), []element.Block{b}, grouped.emit); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(sorted(grouped), sorted(j)); diff != "" {
