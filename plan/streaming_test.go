@@ -105,7 +105,6 @@ func TestValidateStreaming(t *testing.T) {
 		{func(p *plan.Plan) { kind[*plan.View](t, p, 2).Merge = 0 }, "merged by function 0"},
 		{func(p *plan.Plan) { kind[*plan.View](t, p, 2).Merge = 6 }, "no function 6 to merge"},
 		{func(p *plan.Plan) { kind[*plan.View](t, p, 2).Merge = 8 }, "not merged windows"},
-		{func(p *plan.Plan) { kind[*plan.GroupByKey](t, p, 4).Streaming = false }, "stage 4: merges windows by function, but all at once"},
 		{func(p *plan.Plan) { kind[*plan.GroupByKey](t, p, 4).Streaming = false }, "stage 4: groups unbounded edge 1 all at once"},
 		{func(p *plan.Plan) { p.Stages[4].Input.Keyed = false }, "stage 4: incomplete GroupByKey"},
 		{func(p *plan.Plan) { p.Stages[3].Input.Keyed = false }, "stage 3: incomplete TimeSort"},

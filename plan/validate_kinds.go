@@ -17,9 +17,6 @@ func (v *validator) group(s *Stage, k *GroupByKey) {
 			v.fail("stage %d: writes %v to edge %d of %v", s.ID, want, e.ID, e.Value)
 		}
 	}
-	if k.Merge != 0 && !k.Streaming {
-		v.fail("stage %d: merges windows by function, but all at once", s.ID)
-	}
 	v.merge(s, k.Windowing, k.Merge)
 	in := v.at(s.Input.Edge)
 	if in == nil {

@@ -106,9 +106,8 @@ func (t *translator) kind(s *stage) plan.Kind {
 	case leafGroup:
 		kv := t.coders.wire(s.input.edge.coder).coder
 		return &plan.GroupByKey{
-			Windowing: t.windowings[s.input.windowing].plan,
-			// Windows that the SDK merges are merged as they come, in state.
-			Streaming:   unbounded(s.input) || s.merge != nil,
+			Windowing:   t.windowings[s.input.windowing].plan,
+			Streaming:   unbounded(s.input),
 			Merge:       idOf(s.merge),
 			Key:         kv.Component(0),
 			Value:       kv.Component(1),

@@ -35,10 +35,7 @@ func (h *fakeHost) mustStart(t *testing.T) *fakeWorker {
 
 // ask calls the driver's function with one question.
 func ask(ctx context.Context, d *driver) error {
-	m, err := newMerging(d.plan, d.plan.Functions[0])
-	if err != nil {
-		return err
-	}
+	m := newMerging(d.plan, d.plan.Functions[0])
 	sets := [][][]byte{{[]byte(interval(1))}}
 	outputs, err := d.call(ctx, d.plan.Functions[0], m.ask(sets))
 	if err != nil {

@@ -23,27 +23,24 @@ import (
 //	KV<nonce, KV<iterable<window>, iterable<KV<window, iterable<window>>>>>
 //
 // with the windows that stay as they are, and each window that is made with
-// those of which it was made. The nonce is the number of the question.
+// those of which it was made. The nonce is the number of the question. That the
+// function's edges have these coders is a property of plans.
 type merging struct{ question, answer *shuffle.Layout }
 
-// The ways in which windows are not merged.
+// The ways in which an answer is none.
 var (
-	errNotMerging = errors.New("not a function that merges windows")
 	errNonce      = errors.New("an answer to no question, or a second one")
 	errUnanswered = errors.New("no answer")
 	errUnasked    = errors.New("a window that was not asked for, or twice")
 )
 
 // newMergeFunc makes the function that asks the SDK; nil if there is none.
-func newMergeFunc(p *plan.Plan, id plan.StageID, call caller) (group.MergeFunc, error) {
+func newMergeFunc(p *plan.Plan, id plan.StageID, call caller) group.MergeFunc {
 	if id == 0 {
-		return nil, nil //nolint:nilnil // the windows do not need one
+		return nil
 	}
 	fn := p.Stage(id)
-	m, err := newMerging(p, fn)
-	if err != nil {
-		return nil, fmt.Errorf("function %s: %w", fn.Name, err)
-	}
+	m := newMerging(p, fn)
 	return func(ctx context.Context, sets [][][]byte) ([][]windowing.Merged, error) {
 		if len(sets) == 0 {
 			return nil, nil
@@ -57,37 +54,14 @@ func newMergeFunc(p *plan.Plan, id plan.StageID, call caller) (group.MergeFunc, 
 			return nil, fmt.Errorf("function %s: %w", fn.Name, err)
 		}
 		return merged, nil
-	}, nil
+	}
 }
 
-// newMerging checks that the function's edges have the wire format.
-func newMerging(p *plan.Plan, fn *plan.Stage) (*merging, error) {
-	if fn.Input == nil || len(fn.Outputs) != 1 {
-		return nil, errNotMerging
+func newMerging(p *plan.Plan, fn *plan.Stage) *merging {
+	return &merging{
+		question: shuffle.EdgeLayout(p.Edges[fn.Input.Edge]),
+		answer:   shuffle.EdgeLayout(p.Edges[fn.Outputs[0].Edge]),
 	}
-	in, out := p.Edges[fn.Input.Edge], p.Edges[fn.Outputs[0].Edge]
-	if in.Value.Kind() != coder.KV || in.Value.Component(1).Kind() != coder.Iterable {
-		return nil, fmt.Errorf("%w: question %v", errNotMerging, in.Value)
-	}
-	nonce, windows := coder.Must(coder.Bytes), in.Value.Component(1)
-	merged, err := coder.New(coder.KV, windows.Component(0), windows)
-	if err != nil {
-		return nil, err
-	}
-	if merged, err = coder.New(coder.Iterable, merged); err != nil {
-		return nil, err
-	}
-	answer, err := coder.New(coder.KV, windows, merged)
-	if err != nil {
-		return nil, err
-	}
-	if answer, err = coder.New(coder.KV, nonce, answer); err != nil {
-		return nil, err
-	}
-	if !in.Value.Component(0).Equal(nonce) || !out.Value.Equal(answer) {
-		return nil, fmt.Errorf("%w: question %v, answer %v", errNotMerging, in.Value, out.Value)
-	}
-	return &merging{question: shuffle.EdgeLayout(in), answer: shuffle.EdgeLayout(out)}, nil
 }
 
 // mergeBlockBytes is what blocks of questions are filled up to.

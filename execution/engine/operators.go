@@ -105,10 +105,7 @@ func pass(_ context.Context, op *operation) error {
 // group makes the operator of a GroupByKey whose input is complete.
 func (m *operatorMaker) group(s *plan.Stage, k *plan.GroupByKey) (operator, error) {
 	params := m.params
-	var err error
-	if params.Merge, err = newMergeFunc(m.plan, mergeFunction(s), m.call); err != nil {
-		return nil, err
-	}
+	params.Merge = newMergeFunc(m.plan, mergeFunction(s), m.call)
 	g, err := group.New(k, params)
 	if err != nil {
 		return nil, err
@@ -119,10 +116,7 @@ func (m *operatorMaker) group(s *plan.Stage, k *plan.GroupByKey) (operator, erro
 // panes makes the operator of a view, or of a GroupByKey that fires while input
 // comes.
 func (m *operatorMaker) panes(s *plan.Stage, w *plan.Windowing) (operator, error) {
-	merge, err := newMergeFunc(m.plan, mergeFunction(s), m.call)
-	if err != nil {
-		return nil, err
-	}
+	merge := newMergeFunc(m.plan, mergeFunction(s), m.call)
 	panes, err := group.NewPanes(group.PanesParams{
 		Params: m.params, Windowing: w, Stage: s, Edge: m.plan.Edges[s.Input.Edge],
 	})

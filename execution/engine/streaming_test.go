@@ -32,7 +32,8 @@ import (
 //
 // A test stream plays the lines: elements of keys of one letter, whose values
 // count up from a, and movements of its clocks. What reads them is of the kind
-// group, sort, state or timers: a GroupByKey, a TimeSort, or a stage that counts
+// group, batch, sort, state or timers: a GroupByKey, one that waits for all
+// input, a TimeSort, or a stage that counts
 // the elements of each key and window in its state, and may have a timer set by
 // each 20 ms after it, in both domains, besides that for the window's
 // expiration. The test prints what the last stage gets, with the time of each
@@ -68,7 +69,7 @@ func newStream(t *testing.T, d *datadriven.TestData) *stream {
 	kv := coder.Must(coder.KV, bytes, bytes)
 	w := windowingOf(t, d)
 	edge := func(id plan.EdgeID, name string, value *coder.Coder) *plan.Edge {
-		return &plan.Edge{ID: id, Name: name, Value: value, Windowing: w}
+		return &plan.Edge{ID: id, Name: name, Value: value, Windowing: w, Bounded: d.CmdArgs[0].Key == "batch"}
 	}
 	p := &plan.Plan{
 		KeyGroups: 1, Environments: []plan.EnvironmentID{"a"},
@@ -87,8 +88,8 @@ func newStream(t *testing.T, d *datadriven.TestData) *stream {
 	nothing := func([]byte) [][]byte { return nil }
 	s.ops[1], s.ops[2] = nothing, nothing
 	switch d.CmdArgs[0].Key {
-	case "group":
-		g := &plan.GroupByKey{Windowing: w, Streaming: true, Key: bytes, Value: bytes}
+	case "group", "batch":
+		g := &plan.GroupByKey{Windowing: w, Streaming: d.CmdArgs[0].Key == "group", Key: bytes, Value: bytes}
 		p.Edges[1].Value = coder.Must(coder.KV, bytes, coder.Must(coder.Iterable, bytes))
 		if fn, ok := w.Fn.(plan.CustomWindows); ok && fn.Merging {
 			g.Merge = s.addMerging()
