@@ -114,6 +114,7 @@ func NewPanes(params PanesParams) (*Panes, error) {
 			valuesMax: params.ValuesMax,
 		},
 	}
+	fires := params.Windowing.Trigger
 	switch k := params.Stage.Kind.(type) {
 	case *plan.GroupByKey:
 		p.paged = k.PagedValues
@@ -124,6 +125,7 @@ func NewPanes(params PanesParams) (*Panes, error) {
 		p.indexer.layout.Value = value
 	case *plan.View:
 		p.view = true
+		fires = viewTrigger(params.Windowing)
 		p.indexer.key = []byte{0} // no byte, encoded as bytes are
 	case *plan.Impulse, *plan.TestSource, *plan.TimeSort, *plan.Executable:
 		return nil, fmt.Errorf("panes: %w: %v", errKind, k)
@@ -132,10 +134,22 @@ func NewPanes(params PanesParams) (*Panes, error) {
 		return nil, fmt.Errorf("panes: %w", err)
 	}
 	var err error
-	if p.machine, err = trigger.Compile(params.Windowing.Trigger); err != nil {
+	if p.machine, err = trigger.Compile(fires); err != nil {
 		return nil, fmt.Errorf("panes: %w", err)
 	}
 	return p, nil
+}
+
+// viewTrigger is the trigger of a view. Where panes discard, an early one is a
+// piece of its window that the next one would take away again. A window that
+// ends is therefore shown when it does, and as a whole.
+func viewTrigger(w *plan.Windowing) plan.Trigger {
+	t, ends := w.Trigger.(plan.AfterEndOfWindow)
+	if _, global := w.Fn.(plan.GlobalWindows); !ends || global || w.Accumulation != plan.Discarding {
+		return w.Trigger
+	}
+	t.Early = nil
+	return t
 }
 
 // Run executes a bundle. It has no effect but through b.
