@@ -239,7 +239,7 @@ func (f *firing) fire(p *pane, expires bool) error {
 	if ready {
 		f.machine.Fire(&m.trigger, p.context)
 	}
-	closes := expires || f.machine.Finished(&m.trigger) && !f.outlives(p)
+	closes := expires || f.machine.Finished(&m.trigger) && !f.outlives()
 	info := f.describe(p, ready)
 	info.Last = closes
 	if m.fresh > 0 || f.wantsEmpty(p, info.Timing, expires) {
@@ -263,15 +263,13 @@ func (f *firing) fire(p *pane, expires bool) error {
 }
 
 // outlives says whether a window outlives its trigger: what comes after that
-// has finished is not dropped, but fired when the window expires.
-//
-// Where the last pane is wanted whatever is in it, a trigger that finishes
-// before the window ends does not close the window, for that pane is still to
-// come. Nor does a delay in processing time that stands alone: it says when to
-// emit, not how much.
-func (f *firing) outlives(p *pane) bool {
+// has finished is not dropped, but fired when the window expires. A delay in
+// processing time that stands alone in the global window says when to emit, not
+// how much: a stream does not end with the first thing that it says.
+func (f *firing) outlives() bool {
 	_, delay := f.windowing.Trigger.(plan.AfterProcessingTime)
-	return delay || f.windowing.Closing == plan.EmitAlways && !f.passed(p.end)
+	_, global := f.windowing.Fn.(plan.GlobalWindows)
+	return delay && global
 }
 
 // describe describes the pane that is fired; ready says that the trigger does.
