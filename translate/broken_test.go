@@ -9,6 +9,7 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gorunner/gorunner/execution/trigger"
 	"github.com/gorunner/gorunner/translate"
 )
 
@@ -324,6 +325,26 @@ func TestUnsupported(t *testing.T) {
 	}
 }
 
+// TestTriggerTooLarge holds that what the engine would not compile is refused
+// here.
+func TestTriggerTooLarge(t *testing.T) {
+	b := newBuilder()
+	parts := make([]*pipepb.Trigger, trigger.MaxNodes)
+	for i := range parts {
+		parts[i] = &pipepb.Trigger{Trigger: &pipepb.Trigger_Always_{}}
+	}
+	b.windows("w", spec("beam:window_fn:global_windows:v1", nil), "global_window", func(ws *pipepb.WindowingStrategy) {
+		ws.Trigger = &pipepb.Trigger{Trigger: &pipepb.Trigger_AfterAny_{
+			AfterAny: &pipepb.Trigger_AfterAny{Subtriggers: parts},
+		}}
+	})
+	b.group("w")
+	var un *translate.UnsupportedError
+	if _, err := translate.Translate(b.Pipeline, translate.Options{}); !errors.As(err, &un) || !strings.Contains(err.Error(), "trigger is too large") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestAnyTrigger holds that a bounded input may be grouped under any trigger.
 func TestAnyTrigger(t *testing.T) {
 	end := func(early, late bool) *pipepb.Trigger {
@@ -336,7 +357,7 @@ func TestAnyTrigger(t *testing.T) {
 		}
 		return &pipepb.Trigger{Trigger: &pipepb.Trigger_AfterEndOfWindow_{AfterEndOfWindow: a}}
 	}
-	for _, trigger := range []*pipepb.Trigger{
+	for _, tr := range []*pipepb.Trigger{
 		nil,
 		{},
 		{Trigger: &pipepb.Trigger_Default_{}},
@@ -352,12 +373,12 @@ func TestAnyTrigger(t *testing.T) {
 	} {
 		b := newBuilder()
 		b.windows("w", spec("beam:window_fn:global_windows:v1", nil), "global_window", func(ws *pipepb.WindowingStrategy) {
-			ws.Trigger = trigger
+			ws.Trigger = tr
 		})
 		b.group("w")
 		_, err := translate.Translate(b.Pipeline, translate.Options{})
 		if err != nil {
-			t.Errorf("trigger %v: %v", trigger, err)
+			t.Errorf("trigger %v: %v", tr, err)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/gorunner/gorunner/coder"
+	"github.com/gorunner/gorunner/execution/trigger"
 	"github.com/gorunner/gorunner/plan"
 )
 
@@ -53,6 +54,9 @@ func (t *translator) windowingOf(id string) (*windowing, error) {
 		OnTime:          onTime(ws.GetOnTimeBehavior()),
 	}
 	w.plan.Trigger, w.triggerErr = t.trigger(ws.GetTrigger(), 0)
+	if w.triggerErr == nil { // it makes sense, but may be too large
+		_, w.triggerErr = trigger.Compile(w.plan.Trigger)
+	}
 	t.windowings[id] = w
 	return w, nil
 }

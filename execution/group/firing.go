@@ -263,13 +263,16 @@ func (f *firing) fire(p *pane, expires bool) error {
 }
 
 // outlives says whether a window outlives its trigger: what comes after that
-// has finished is not dropped, but fired when the window expires. A delay in
-// processing time that stands alone in the global window says when to emit, not
+// has finished is not dropped, but fired when the window expires. Of the global
+// window a trigger that goes by processing time alone says when to emit, not
 // how much: a stream does not end with the first thing that it says.
 func (f *firing) outlives() bool {
-	_, delay := f.windowing.Trigger.(plan.AfterProcessingTime)
-	_, global := f.windowing.Fn.(plan.GlobalWindows)
-	return delay && global
+	if _, global := f.windowing.Fn.(plan.GlobalWindows); !global {
+		return false
+	}
+	_, delayed := f.windowing.Trigger.(plan.AfterProcessingTime)
+	_, synchronized := f.windowing.Trigger.(plan.AfterSynchronizedProcessingTime)
+	return delayed || synchronized
 }
 
 // describe describes the pane that is fired; ready says that the trigger does.
