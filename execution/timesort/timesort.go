@@ -71,7 +71,7 @@ func New(p Params) *Sorter {
 
 // Run executes a bundle.
 func (s *Sorter) Run(ctx context.Context, b *Bundle) error {
-	r := run{Sorter: s, Bundle: b, earliest: make(map[string]element.EventTime)}
+	r := run{Sorter: s, Bundle: b, earliest: make(map[string]element.EventTime), marked: make(map[[2]string]bool)}
 	for i := range b.Input {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -104,7 +104,9 @@ type run struct {
 	// of the earliest element of each.
 	keys     []string
 	earliest map[string]element.EventTime
-	out      element.Block
+	// marked are the spans of keys that are named in state.
+	marked map[[2]string]bool
+	out    element.Block
 }
 
 // passed says whether the watermark has passed elements of the time and all
@@ -122,15 +124,26 @@ func (r *run) until(at element.EventTime) element.EventTime {
 	return at + late
 }
 
-// The elements of a key lie in the entries of a cell, one for each time, with
-// names that sort as the times do. A cell beside it holds the earliest time.
-func (r *run) elements(key string) state.Cell {
-	return state.Cell{State: r.params.Name + "/elements", Key: key}
+// spanBits is the logarithm of the milliseconds of a span.
+const spanBits = 12
+
+// The elements of a key lie in the entries of cells, one cell for each span of
+// time and one entry for each time, so that to find the first of many elements
+// few of them are looked at. Further cells name the spans, and the earliest
+// time. The names of times sort as the times do.
+func (r *run) elements(key, span string) state.Cell {
+	return state.Cell{State: r.params.Name + "/elements", Key: key, Window: span}
+}
+
+func (r *run) spans(key string) state.Cell {
+	return state.Cell{State: r.params.Name + "/spans", Key: key}
 }
 
 func (r *run) first(key string) state.Cell {
 	return state.Cell{State: r.params.Name + "/first", Key: key}
 }
+
+func timeName(at element.EventTime) string { return string(coder.PutTime(nil, at)) }
 
 // buffer puts the elements of a block into state.
 func (r *run) buffer(b *element.Block) error {
@@ -146,8 +159,11 @@ func (r *run) buffer(b *element.Block) error {
 			r.Dropped++
 			continue
 		}
-		key := string(e.Key())
-		if err := r.State.Append(r.elements(key), string(coder.PutTime(nil, at)), whole); err != nil {
+		key, span := string(e.Key()), timeName(at>>spanBits<<spanBits)
+		if err := r.mark(key, span); err != nil {
+			return fmt.Errorf("keep element: %w", err)
+		}
+		if err := r.State.Append(r.elements(key, span), timeName(at), whole); err != nil {
 			return fmt.Errorf("keep element: %w", err)
 		}
 		before, seen := r.earliest[key]
@@ -159,6 +175,19 @@ func (r *run) buffer(b *element.Block) error {
 		}
 	}
 	return nil
+}
+
+// mark notes that a key has elements in a span of time.
+func (r *run) mark(key, span string) error {
+	if r.marked[[2]string{key, span}] {
+		return nil
+	}
+	r.marked[[2]string{key, span}] = true
+	marks, err := r.State.Get(r.spans(key), span)
+	if err != nil || len(marks) > 0 {
+		return err
+	}
+	return r.State.Append(r.spans(key), span, []byte{1})
 }
 
 // wait sets the timer of a key that has got elements, unless earlier ones wait
@@ -193,33 +222,54 @@ func (r *run) setFirst(key string, at element.EventTime) error {
 
 // fire passes on what the watermark has passed of a key.
 func (r *run) fire(key string) error {
-	cell := r.elements(key)
-	times, err := r.State.Entries(cell)
+	spans, err := r.State.Entries(r.spans(key))
 	if err != nil {
 		return fmt.Errorf("list times: %w", err)
+	}
+	for _, span := range spans {
+		next, more, err := r.fireSpan(r.elements(key, span))
+		if err != nil {
+			return err
+		}
+		if more {
+			return r.setFirst(key, next)
+		}
+		if err := r.State.Clear(r.spans(key), span); err != nil {
+			return fmt.Errorf("forget times: %w", err)
+		}
+	}
+	return r.State.Clear(r.first(key), "")
+}
+
+// fireSpan passes on what the watermark has passed of a cell of elements, and
+// returns the time of the first that remains, if any does.
+func (r *run) fireSpan(cell state.Cell) (next element.EventTime, more bool, err error) {
+	times, err := r.State.Entries(cell)
+	if err != nil {
+		return 0, false, fmt.Errorf("list times: %w", err)
 	}
 	for _, name := range times {
 		at, err := coder.Time([]byte(name))
 		if err != nil {
-			return fmt.Errorf("list times: %w", err)
+			return 0, false, fmt.Errorf("list times: %w", err)
 		}
 		if !r.passed(at) {
-			return r.setFirst(key, at)
+			return at, true, nil
 		}
 		chunks, err := r.State.Get(cell, name)
 		if err != nil {
-			return fmt.Errorf("read elements: %w", err)
+			return 0, false, fmt.Errorf("read elements: %w", err)
 		}
 		for _, c := range chunks {
 			if err := r.emit(c, at); err != nil {
-				return err
+				return 0, false, err
 			}
 		}
 		if err := r.State.Clear(cell, name); err != nil {
-			return fmt.Errorf("forget elements: %w", err)
+			return 0, false, fmt.Errorf("forget elements: %w", err)
 		}
 	}
-	return r.State.Clear(r.first(key), "")
+	return 0, false, nil
 }
 
 // emit adds a chunk of elements of one time to the output.

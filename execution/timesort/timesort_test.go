@@ -167,7 +167,8 @@ func parse(t *testing.T, text string) element.EventTime {
 // lateness and not before, and after all earlier ones of its key.
 func TestOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		lateness := rapid.IntRange(0, 3).Draw(t, "lateness")
+		unit := rapid.SampledFrom([]int{1, 1000, 4096, 100_000}).Draw(t, "unit")
+		lateness := unit * rapid.IntRange(0, 3).Draw(t, "lateness")
 		s := newStage(time.Duration(lateness) * time.Millisecond)
 		passed := func(at element.EventTime) bool {
 			return s.watermark == element.MaxTime || at+element.EventTime(lateness) < s.watermark
@@ -222,11 +223,11 @@ func TestOrder(t *testing.T) {
 			for range rapid.IntRange(0, 3).Draw(t, "elements") {
 				items = append(items, item{
 					key: rapid.SampledFrom([]byte("ab")).Draw(t, "key"),
-					id:  byte(n*10 + len(items)), at: element.EventTime(rapid.IntRange(0, 20).Draw(t, "at")),
+					id:  byte(n*10 + len(items)), at: element.EventTime(unit * rapid.IntRange(-10, 10).Draw(t, "at")),
 				})
 			}
 			step(items)
-			s.watermark = max(s.watermark, element.EventTime(rapid.IntRange(0, 25).Draw(t, "watermark")))
+			s.watermark = max(s.watermark, element.EventTime(unit*rapid.IntRange(-10, 15).Draw(t, "watermark")))
 			step(nil)
 		}
 		s.watermark = element.MaxTime
@@ -263,5 +264,31 @@ func TestErrors(t *testing.T) {
 	b.Emit = func(element.Block) error { return refused }
 	if err := s.sorter.Run(t.Context(), b); !errors.Is(err, refused) {
 		t.Errorf("output refused: got error %v", err)
+	}
+}
+
+// BenchmarkTick measures how the watermark passes one element of a key with many
+// that wait.
+func BenchmarkTick(b *testing.B) {
+	for _, waiting := range []int{100, 100_000} {
+		b.Run(fmt.Sprint("waiting=", waiting), func(b *testing.B) {
+			s := newStage(0)
+			var items []item
+			for i := range waiting {
+				items = append(items, item{'k', 'v', element.EventTime(i * 10)})
+			}
+			if _, err := s.run(items); err != nil {
+				b.Fatal(err)
+			}
+			s.watermark = 0
+			b.ReportAllocs()
+			for b.Loop() {
+				at := s.watermark + element.EventTime(waiting*10)
+				s.watermark += 10
+				if out, err := s.run([]item{{'k', 'v', at}}); err != nil || len(out) != 1 {
+					b.Fatal(len(out), err)
+				}
+			}
+		})
 	}
 }
