@@ -46,6 +46,12 @@ func (t *translator) describe(s *stage) (*fnpb.ProcessBundleDescriptor, error) {
 	for _, c := range s.reads() {
 		d.ports[c] = t.coders.wire(c.coder).id
 	}
+	if s.keyed && s.splittable {
+		// Go's harness takes the key's coder for what stands first in that of the
+		// PCollection, also where the element is within a restriction. It reads
+		// the elements themselves by the port's coder.
+		d.ports[s.input] = t.coders.kv(t.inputKey(s.nodes[0]), d.ports[s.input])
+	}
 	for _, n := range s.nodes {
 		if err := d.transform(n); err != nil {
 			return nil, fmt.Errorf("%v: %w", n, err)

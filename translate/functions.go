@@ -74,7 +74,7 @@ func (t *translator) mergeFunction(windowing string) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(w.proto.GetWindowFn())
+	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(mergeable(w.proto.GetWindowFn()))
 	if err != nil {
 		return nil, fmt.Errorf("WindowFn of %s: %w", inWindowing(windowing), err)
 	}

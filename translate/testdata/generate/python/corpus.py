@@ -875,17 +875,32 @@ def big(root):
   _ = ends | beam.Flatten() | beam.GroupByKey()
 
 
+class MergedLabel(LabelledWindow):
+  """A window that can be told from others, as those that merge must be."""
+  def __eq__(self, other):
+    return (self.end, self.label) == (other.end, other.label)
+
+  def __hash__(self):
+    return hash((self.end, self.label))
+
+
+class MergedLabelCoder(LabelledWindowCoder):
+  def decode(self, encoded):
+    window = super().decode(encoded)
+    return MergedLabel(window.end, window.label)
+
+
 class MergingLabels(window.WindowFn):
-  """Sessions per label, whose windows only the SDK understands."""
+  """Merges all there is into the last, in windows only the SDK understands."""
   def assign(self, context):
-    return [LabelledWindow(context.timestamp + 3, 'label')]
+    return [MergedLabel(context.timestamp + 3, 'label')]
 
   def merge(self, context):
     if len(context.windows) > 1:
       context.merge(context.windows, max(context.windows, key=lambda w: w.end))
 
   def get_window_coder(self):
-    return LabelledWindowCoder()
+    return MergedLabelCoder()
 
 
 @pipeline(streaming=True)
