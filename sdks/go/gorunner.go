@@ -11,6 +11,12 @@
 // instead; user code still runs in the program, unless --environment_type says
 // otherwise.
 //
+// Tests that use Beam's package ptest run on it by
+//
+//	func TestMain(m *testing.M) { ptest.MainWithDefault(m, gorunner.Name) }
+//
+// A pipeline without an end, run inside the program, ends with its context.
+//
 // The flags are those of Beam's package jobopts. A pipeline that runs in the
 // program has its own server; pipelines of one program run one after the other,
 // because Beam's job options are global.

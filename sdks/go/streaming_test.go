@@ -1,14 +1,18 @@
 package gorunner_test
 
 import (
+	"context"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window/trigger"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/testing/passert"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/testing/teststream"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/transforms/periodic"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/transforms/stats"
 
 	gorunner "github.com/gorunner/gorunner/sdks/go"
@@ -38,5 +42,51 @@ func TestTestStream(t *testing.T) {
 	passert.Equals(s, sums, int64(3), int64(3), int64(10))
 	if _, err := beam.Run(t.Context(), gorunner.Name, p); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func init() { register.Function1x0(tick) }
+
+// ticks hears of the elements of an endless pipeline.
+var ticks = make(chan struct{}, 1)
+
+func tick([]byte) {
+	select {
+	case ticks <- struct{}{}:
+	default:
+	}
+}
+
+// TestEndlessPipelineEndsWithItsContext also wants nothing left of it.
+func TestEndlessPipelineEndsWithItsContext(t *testing.T) {
+	tmp := t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	p, s := beam.NewPipelineWithRoot()
+	now := time.Now()
+	beam.ParDo0(s, tick, periodic.Impulse(s, now, now.Add(1000*time.Hour), 20*time.Millisecond, false))
+	ended := make(chan error, 1)
+	go func() {
+		_, err := beam.Run(ctx, gorunner.Name, p)
+		ended <- err
+	}()
+	for range 3 {
+		select {
+		case <-ticks:
+		case err := <-ended:
+			t.Fatalf("the pipeline ended: %v", err)
+		}
+	}
+	begin := time.Now()
+	cancel()
+	if err := <-ended; err == nil {
+		t.Error("a pipeline that was cancelled ended well")
+	}
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("it took %v to end", took)
+	}
+	if left, err := filepath.Glob(filepath.Join(tmp, "gorunner-*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
