@@ -90,7 +90,7 @@ func sweep(dir string, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // nothing is written
 	info, err := f.Stat()
 	if err != nil {
 		return err

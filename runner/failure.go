@@ -45,7 +45,7 @@ func culprit(s *plan.Stage, text string) string {
 	switch k := s.Kind.(type) {
 	case *plan.Executable:
 		transforms = k.Transforms
-	case *plan.Impulse, *plan.GroupByKey:
+	case *plan.Impulse, *plan.TestSource, *plan.GroupByKey, *plan.View, *plan.TimeSort:
 		return "stage " + s.Name
 	}
 	if len(transforms) == 1 {

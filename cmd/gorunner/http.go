@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -48,14 +49,16 @@ func newHandler(s *runner.Server) http.Handler {
 const workersTimeout = 5 * time.Second
 
 func writeWorkers(w http.ResponseWriter, workers []runner.WorkerInfo) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	var page strings.Builder
 	for _, info := range workers {
 		text := info.Status
 		if info.Err != nil {
 			text = info.Err.Error()
 		}
-		fmt.Fprintf(w, "== worker %s of job %s, environment %s\n%s\n\n", info.Worker, info.Job, info.Environment, strings.TrimSpace(text))
+		fmt.Fprintf(&page, "== worker %s of job %s, environment %s\n%s\n\n", info.Worker, info.Job, info.Environment, strings.TrimSpace(text))
 	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	io.WriteString(w, page.String()) //nolint:errcheck // the client has gone
 }
 
 // jobJSON is a job in the JSON API.

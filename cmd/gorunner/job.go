@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -72,10 +73,14 @@ func newJobList(f *jobFlags) *cobra.Command {
 }
 
 func writeJobTable(w io.Writer, jobs []jobclient.Job) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tSTATE\tNAME")
+	var rows strings.Builder
+	rows.WriteString("ID\tSTATE\tNAME\n")
 	for _, j := range jobs {
-		fmt.Fprintf(t, "%s\t%s\t%s\n", j.ID, j.State, j.Name)
+		fmt.Fprintf(&rows, "%s\t%s\t%s\n", j.ID, j.State, j.Name)
+	}
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	if _, err := io.WriteString(t, rows.String()); err != nil {
+		return err
 	}
 	return t.Flush()
 }
@@ -124,6 +129,7 @@ func (f *jobFlags) ending(
 				}
 				if wait {
 					// As long as it takes: the limit is that of an answer.
+					//nolint:contextcheck // see above
 					if state, err = c.Wait(cmd.Context(), id, nil); err != nil {
 						return err
 					}

@@ -327,7 +327,8 @@ func TestRename(t *testing.T) {
 	}
 	infos := []Info{
 		in("u", "t1/Merge", ints(1)), in("u", "t1/Precombine", ints(2)), in("u", "other", ints(4)), in("v", "t1/Merge", ints(8)),
-		{URN: "w", Type: typeSumInt64, Payload: ints(16)}, in("u", "port", ints(32)),
+		{URN: "w", Type: typeSumInt64, Payload: ints(16)},
+		in("u", "port", ints(32)),
 	}
 	before := slices.Clone(infos)
 	got, err := Rename(infos, "PTRANSFORM", func(id string) (string, bool) {

@@ -139,7 +139,6 @@ func stateOf(s jobpb.JobState_Enum) State { return State(s.String()) }
 func (c *Client) plain(what string, err error) error {
 	s := status.Convert(err)
 	text := s.Message()
-	//nolint:exhaustive // the others say for themselves what is wrong
 	switch s.Code() {
 	case codes.Unavailable:
 		return fmt.Errorf("%s: no server answers at %s: %s", what, c.endpoint, text)
