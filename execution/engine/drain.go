@@ -99,10 +99,11 @@ func (s *scheduler) commitTruncated(st *stageState, out *shuffle.Output) {
 // ending says whether the timers of a user are all that is left to do in a
 // stage of a job that is drained. They fire at once then, whatever their clock.
 func (s *scheduler) ending(st *stageState) bool {
-	if _, user := st.Kind.(*plan.Executable); !user {
-		return false // operators know when they have come to the end
+	if !s.draining || s.tracker.Input(st.ID) < element.MaxTime {
+		return false
 	}
-	return s.draining && s.tracker.Input(st.ID) == element.MaxTime
+	_, user := st.Kind.(*plan.Executable)
+	return user // operators know when they have come to the end
 }
 
 // firingOrder is the order in which the domains of a stage's timers fire, where

@@ -59,6 +59,9 @@ type Set struct {
 	queues [domains][]queue
 	// heads are the queues with timers, of each time domain.
 	heads [domains]heads
+	// first is the time of the earliest timer of each domain that has any. It is
+	// here because it is what everybody asks for.
+	first [domains]element.EventTime
 	last  uint64
 }
 
@@ -85,7 +88,7 @@ func (s *Set) Put(t *Timer) (replaced *Timer) {
 	s.byName[t.Name] = t
 	q := &s.queues[t.Domain][t.Group]
 	heap.Push(q, t)
-	s.heads[t.Domain].place(q)
+	s.place(t.Domain, q)
 	return replaced
 }
 
@@ -98,8 +101,17 @@ func (s *Set) Remove(n Name) *Timer {
 	delete(s.byName, n)
 	q := &s.queues[t.Domain][t.Group]
 	heap.Remove(q, t.index)
-	s.heads[t.Domain].place(q)
+	s.place(t.Domain, q)
 	return t
+}
+
+// place puts a queue where it belongs after its timers have changed.
+func (s *Set) place(d plan.TimeDomain, q *queue) {
+	h := &s.heads[d]
+	h.place(q)
+	if len(*h) > 0 {
+		s.first[d] = (*h)[0].timers[0].Fire
+	}
 }
 
 // RemoveAll clears all timers and returns them, in the order in which they were
@@ -116,12 +128,19 @@ func (s *Set) RemoveAll() []*Timer {
 // that with the earliest first and the others in no particular order, though
 // always in the same.
 func (s *Set) Due(d plan.TimeDomain, limit element.EventTime) iter.Seq[element.KeyGroup] {
-	return func(yield func(element.KeyGroup) bool) { s.heads[d].due(0, limit, yield) }
+	return func(yield func(element.KeyGroup) bool) {
+		if len(s.heads[d]) > 0 && s.first[d] <= limit {
+			s.heads[d].due(0, limit, yield)
+		}
+	}
 }
 
 // NextAfter returns when the first group is due that has no timer of the
 // domain due by the limit; ok is false if there is none.
 func (s *Set) NextAfter(d plan.TimeDomain, limit element.EventTime) (at element.EventTime, ok bool) {
+	if len(s.heads[d]) > 0 && s.first[d] > limit {
+		return s.first[d], true
+	}
 	return s.heads[d].after(0, limit)
 }
 
@@ -161,7 +180,7 @@ func (s *Set) Take(d plan.TimeDomain, g element.KeyGroup, due element.EventTime,
 	for _, t := range later {
 		heap.Push(q, t)
 	}
-	s.heads[d].place(q)
+	s.place(d, q)
 	return taken
 }
 
