@@ -258,7 +258,7 @@ func (s *sim) checkStart(o *startBundle) error {
 // drained, before they are executed.
 func (s *sim) checkRanges(o *startBundle) error {
 	st := s.plan.Stage(o.stage)
-	k, _ := st.Kind.(*plan.Executable) //nolint:errcheck // it is nothing else
+	k, _ := st.Kind.(*plan.Executable)
 	function := int(o.stage) >= len(s.plan.Stages)
 	if !s.stream.drained || o.attempt > 0 || !function && k.Truncate == 0 && !k.Unbounded {
 		return nil
@@ -330,7 +330,7 @@ func (s *simPlan) origin() map[plan.EdgeID]map[string]int {
 			for _, script := range s.plan.Tests {
 				for _, event := range script.Events {
 					if e, ok := event.(plan.TestElements); ok && e.Source == st.ID {
-						_ = layout.Each(&e.Block, func(e *shuffle.Element, _ []byte) error { //nolint:errcheck // made so
+						_ = layout.Each(&e.Block, func(e *shuffle.Element, _ []byte) error {
 							written[string(e.Value)]++
 							return nil
 						})

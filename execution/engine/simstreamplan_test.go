@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/gorunner/gorunner/coder"
@@ -18,7 +17,6 @@ type streamMaker struct {
 	rand                 *rand.Rand
 	value, pairs, groups *coder.Coder
 	global, fixed        *plan.Windowing
-	sources              []plan.EdgeID // of pairs
 	tests                int
 }
 
@@ -217,10 +215,12 @@ func (m *streamMaker) view(edge plan.EdgeID) []plan.SideInput {
 }
 
 func (m *streamMaker) trigger() plan.Trigger {
-	return slices.Clone([]plan.Trigger{
-		nil, plan.Repeat{Part: plan.AfterCount{Elements: 2}}, plan.AlwaysTrigger{},
+	return []plan.Trigger{
+		nil,
+		plan.Repeat{Part: plan.AfterCount{Elements: 2}},
+		plan.AlwaysTrigger{},
 		plan.Repeat{Part: plan.AfterProcessingTime{Shifts: []plan.TimeShift{{Delay: 20 * time.Millisecond}}}},
 		plan.Repeat{Part: plan.AfterSynchronizedProcessingTime{}},
 		plan.AfterEndOfWindow{Early: plan.AfterCount{Elements: 3}},
-	})[m.rand.IntN(6)]
+	}[m.rand.IntN(6)]
 }

@@ -92,6 +92,49 @@ func TestTimersAreCollected(t *testing.T) {
 	}
 }
 
+// A user's timer of event time fires when its window expires, if not before;
+// what it is told of its time is no other.
+func TestTimersFireBeforeTheirWindowExpires(t *testing.T) {
+	set := func(user bool, d plan.TimeDomain) []element.EventTime {
+		c := newCollector(&pipe{families: []timerFamily{{
+			spec:   plan.TimerSpec{Transform: "t", Family: "f", Domain: d, Key: coder.Must(coder.Bytes)},
+			window: coder.Must(coder.IntervalWindow), lateness: 50 * time.Millisecond, groups: testGroups, user: user,
+		}}})
+		far := someTimer("\x01k", "", interval(1), interval(2))
+		far.Fire = 2000
+		if err := c.WriteTimers(0, coder.PutTimer(nil, far)); err != nil {
+			t.Fatal(err)
+		}
+		_, changes, err := c.close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fire []element.EventTime
+		for _, x := range changes {
+			told, err := coder.CutTimer(x.timer.Data, coder.Must(coder.Bytes), coder.Must(coder.IntervalWindow))
+			if err != nil || told.Fire != x.timer.Fire {
+				t.Errorf("told %v, fires at %v, error %v", told.Fire, x.timer.Fire, err)
+			}
+			fire = append(fire, x.timer.Fire)
+		}
+		return fire
+	}
+	tests := []struct {
+		user   bool
+		domain plan.TimeDomain
+		want   []element.EventTime // in windows that end at 999 and 1999
+	}{
+		{true, plan.EventTimeDomain, []element.EventTime{1049, 2000}},
+		{true, plan.ProcessingTimeDomain, []element.EventTime{2000, 2000}},
+		{false, plan.EventTimeDomain, []element.EventTime{2000, 2000}},
+	}
+	for _, tt := range tests {
+		if got := set(tt.user, tt.domain); !slices.Equal(got, tt.want) {
+			t.Errorf("user %t, %v: fire at %v, want %v", tt.user, tt.domain, got, tt.want)
+		}
+	}
+}
+
 func TestTimersThatCannotBeCollected(t *testing.T) {
 	c := timedCollector()
 	for _, family := range []int{-1, 2} {
