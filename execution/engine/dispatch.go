@@ -25,7 +25,8 @@ const (
 type urgency int
 
 const (
-	// worthwhile bundles are full, or as full as they will ever be.
+	// worthwhile bundles are full, or as full as they will ever be. Beside endless
+	// stages, for which there is always a reason, all are.
 	worthwhile urgency = iota
 	// possible bundles are small: better than an idle slot.
 	possible
@@ -133,7 +134,7 @@ func (s *scheduler) startable(st *stageState, u urgency) bool {
 	if u < necessary && s.backlogged(st) {
 		return false
 	}
-	return u > worthwhile || complete || firing || st.splittable || st.endless || len(st.retries) > 0 ||
+	return u > worthwhile || complete || firing || st.splittable || st.env.endless || len(st.retries) > 0 ||
 		st.queue.Bytes() >= s.config.bundleBytes/worthwhileShare
 }
 
