@@ -240,9 +240,9 @@ func (f *firing) fire(p *pane, expires bool) error {
 		f.machine.Fire(&m.trigger, p.context)
 	}
 	closes := expires || f.machine.Finished(&m.trigger) && !f.outlives()
-	info := f.describe(p, ready)
+	info := f.describe(p)
 	info.Last = closes
-	if m.fresh > 0 || f.wantsEmpty(p, info.Timing, expires) {
+	if m.fresh > 0 || f.wantsEmpty(p, info.Timing, ready, expires) {
 		if err := f.emit(p, info); err != nil {
 			return err
 		}
@@ -263,10 +263,16 @@ func (f *firing) fire(p *pane, expires bool) error {
 }
 
 // outlives says whether a window outlives its trigger: what comes after that
-// has finished is not dropped, but fired when the window expires. Of the global
-// window a trigger that goes by processing time alone says when to emit, not
-// how much: a stream does not end with the first thing that it says.
+// has finished is not dropped, but fired when the window expires.
+//
+// So it is with bounded input, of which nothing gets lost: the window's end
+// takes what the trigger has left. And of the global window a trigger that goes
+// by processing time alone says when to emit, not how much: a stream does not
+// end with the first thing that it says.
 func (f *firing) outlives() bool {
+	if f.params.Edge.Bounded {
+		return true
+	}
 	if _, global := f.windowing.Fn.(plan.GlobalWindows); !global {
 		return false
 	}
@@ -275,17 +281,16 @@ func (f *firing) outlives() bool {
 	return delayed || synchronized
 }
 
-// describe describes the pane that is fired; ready says that the trigger does.
-// A pane is on time if it comes first after the end, and the watermark was held
-// there for it: by something that is in it, or because it was to come anyway.
-func (f *firing) describe(p *pane, ready bool) element.Pane {
+// describe describes the pane that is fired. It is on time if it comes first
+// after the end, and the watermark was held there for it: by something that is
+// in it, or because it was to come anyway.
+func (f *firing) describe(p *pane) element.Pane {
 	m := &p.memory
 	info := element.Pane{First: m.index == 0, Index: m.index}
-	held := m.fresh > 0 || ready && f.windowing.OnTime == plan.FireAlways && p.waited <= p.end
 	switch {
 	case !f.passed(p.end):
 		info.Timing, info.NonSpeculative = element.Early, -1
-	case held && !m.onTime:
+	case !m.onTime && (m.fresh > 0 || p.waited <= p.end):
 		info.Timing, info.NonSpeculative = element.OnTime, m.nonSpeculative
 	default:
 		info.Timing, info.NonSpeculative = element.Late, m.nonSpeculative
@@ -294,15 +299,18 @@ func (f *firing) describe(p *pane, ready bool) element.Pane {
 }
 
 // wantsEmpty says whether a pane in which nothing is new is emitted: that which
-// the trigger fires on time, and the last one of a window that has outlived its
-// end. Where a window expires as it ends, the pane on time is the last one.
-func (f *firing) wantsEmpty(p *pane, timing element.Timing, expires bool) bool {
-	return timing == element.OnTime || expires && f.closesEmpty(p)
+// the trigger fires on time, and the last one.
+func (f *firing) wantsEmpty(p *pane, timing element.Timing, ready, expires bool) bool {
+	onTime := timing == element.OnTime && ready && f.windowing.OnTime == plan.FireAlways
+	return onTime || expires && f.closesEmpty(p)
 }
 
-// closesEmpty says whether the window has a last pane even if it is empty.
+// closesEmpty says whether the window has a last pane even if nothing is new.
+// One that expires as it ends, and whose panes discard, has none but that which
+// the trigger fires on time: there would be nothing in it, and nothing to know.
 func (f *firing) closesEmpty(p *pane) bool {
-	return f.windowing.Closing == plan.EmitAlways && p.expiry > p.end && !f.machine.Finished(&p.memory.trigger)
+	return f.windowing.Closing == plan.EmitAlways && !f.machine.Finished(&p.memory.trigger) &&
+		(p.expiry > p.end || f.windowing.Accumulation == plan.Accumulating)
 }
 
 // emit emits a pane, or keeps it for the view.
