@@ -20,7 +20,7 @@ import (
 type Deps struct {
 	// Translate makes a plan of a pipeline, or says everything that speaks
 	// against it.
-	Translate func(*pipepb.Pipeline) (*translate.Translation, error)
+	Translate func(*pipepb.Pipeline, translate.Options) (*translate.Translation, error)
 	// Execute prepares the execution of a plan.
 	Execute func(*plan.Plan, engine.Options) Execution
 	// Resolve chooses among the alternatives of an environment.
@@ -63,10 +63,8 @@ func wire(opts Options) Deps {
 		ContainerRunArgs: opts.ContainerArgs,
 	})
 	return Deps{
-		Translate: func(p *pipepb.Pipeline) (*translate.Translation, error) {
-			return translate.Translate(p, translate.Options{})
-		},
-		Execute: func(p *plan.Plan, o engine.Options) Execution { return engine.New(p, o) },
+		Translate: translate.Translate,
+		Execute:   func(p *plan.Plan, o engine.Options) Execution { return engine.New(p, o) },
 		Resolve: func(env *pipepb.Environment) (*pipepb.Environment, error) {
 			return environment.Resolve(env, nil)
 		},

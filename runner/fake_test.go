@@ -165,6 +165,8 @@ type world struct {
 	// translateErr is the answer to every pipeline.
 	translateErr   error
 	translatePanic bool
+	// translated are the options of the last translation.
+	translated translate.Options
 
 	mu        sync.Mutex
 	workers   []*fakeWorker
@@ -258,13 +260,14 @@ func fakeStage() *plan.Stage {
 	}}
 }
 
-func (w *world) translate(p *pipepb.Pipeline) (*translate.Translation, error) {
+func (w *world) translate(p *pipepb.Pipeline, o translate.Options) (*translate.Translation, error) {
 	if w.translatePanic {
 		panic("broken translator")
 	}
 	if w.translateErr != nil {
 		return nil, w.translateErr
 	}
+	w.translated = o
 	return &translate.Translation{
 		Plan:         &plan.Plan{Stages: []*plan.Stage{fakeStage()}, Environments: []plan.EnvironmentID{"env"}},
 		Descriptors:  map[plan.StageID]*fnpb.ProcessBundleDescriptor{0: {}},

@@ -35,6 +35,17 @@ func startOne(f func(context.Context, harness.Worker) error) func(context.Contex
 
 func noMore(context.Context, harness.Worker) error { return nil }
 
+func TestStreamingIsTranslated(t *testing.T) {
+	w := newWorld(t, Options{}, func(w *world) { w.engine.run = startOne(noMore) })
+	defer w.close()
+	for value, want := range map[any]bool{true: true, "true": true, false: false} {
+		w.start(pipeline(), map[string]any{"beam:option:streaming:v1": value})
+		if w.translated.Streaming != want {
+			t.Errorf("%v: %+v", value, w.translated)
+		}
+	}
+}
+
 func TestWorkerIsToldAll(t *testing.T) {
 	w := newWorld(t, Options{Slots: 3, Endpoint: "host:1"}, func(w *world) { w.engine.run = startOne(noMore) })
 	defer w.close()

@@ -24,6 +24,8 @@ type jobOptions struct {
 	workerRestarts int
 	workerTimeout  time.Duration
 	drain          bool
+	// streaming says that the user wants panes of bounded input, too.
+	streaming bool
 }
 
 // optionSpec describes an option that only this runner knows. Python's client
@@ -104,6 +106,12 @@ func parseJobOptions(s *structpb.Struct) (jobOptions, error) {
 		name := optionName(key)
 		if name == "job_name" {
 			o.name = value.GetStringValue()
+			continue
+		}
+		if name == "streaming" { // which every SDK has
+			if err := boolOption(name, "", func(o *jobOptions, v bool) { o.streaming = v }).set(&o, value); err != nil {
+				return jobOptions{}, err
+			}
 			continue
 		}
 		if name == "sdk_worker_parallelism" {

@@ -14,6 +14,7 @@ import (
 	"github.com/gorunner/gorunner/fnapi/environment"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/runner/artifact"
+	"github.com/gorunner/gorunner/translate"
 )
 
 // prepare makes a job of a request and keeps it. The error is not a status yet:
@@ -26,7 +27,7 @@ func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	translation, err := s.deps.Translate(req.GetPipeline())
+	translation, err := s.deps.Translate(req.GetPipeline(), translate.Options{Streaming: settings.streaming})
 	if err != nil {
 		return nil, fmt.Errorf("runner: prepare: %w", err)
 	}

@@ -107,7 +107,7 @@ func (t *translator) kind(s *stage) plan.Kind {
 		kv := t.coders.wire(s.input.edge.coder).coder
 		return &plan.GroupByKey{
 			Windowing:   t.windowings[s.input.windowing].plan,
-			Streaming:   unbounded(s.input),
+			Streaming:   unbounded(s.input) || t.opts.Streaming && firesEarly(t.windowings[s.input.windowing].plan.Trigger),
 			Merge:       idOf(s.merge),
 			Key:         kv.Component(0),
 			Value:       kv.Component(1),

@@ -218,3 +218,33 @@ func TestSortersKeepNames(t *testing.T) {
 		}
 	}
 }
+
+// TestStreamingOfBoundedInput: a trigger that fires early does so on bounded
+// input if the user asks for streaming.
+func TestStreamingOfBoundedInput(t *testing.T) {
+	count := &pipepb.Trigger{Trigger: &pipepb.Trigger_ElementCount_{ElementCount: &pipepb.Trigger_ElementCount{ElementCount: 3}}}
+	end := &pipepb.Trigger{Trigger: &pipepb.Trigger_AfterEndOfWindow_{AfterEndOfWindow: &pipepb.Trigger_AfterEndOfWindow{}}}
+	for _, tt := range []struct {
+		trigger       *pipepb.Trigger
+		option, fires bool
+	}{{count, true, true}, {count, false, false}, {end, true, false}, {nil, true, false}} {
+		b := newBuilder()
+		b.windows("triggered", spec("beam:window_fn:global_windows:v1", nil), "global_window", func(ws *pipepb.WindowingStrategy) {
+			ws.Trigger = tt.trigger
+		})
+		b.impulse("impulse")
+		b.parDo("keyed", "kv", nil, "impulse")
+		b.Components.Pcollections["keyed"].WindowingStrategyId = "triggered"
+		b.add("grouped", "beam:transform:group_by_key:v1", nil, "grouped", "keyed")
+		b.parDo("read", "bytes", nil, "grouped")
+		tr, err := translate.Translate(b.Pipeline, translate.Options{Streaming: tt.option})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range tr.Plan.Stages {
+			if k, ok := s.Kind.(*plan.GroupByKey); ok && k.Streaming != tt.fires {
+				t.Errorf("%v, asked for: %v: streaming %v", tt.trigger, tt.option, k.Streaming)
+			}
+		}
+	}
+}

@@ -62,6 +62,9 @@ type Translation struct {
 type Options struct {
 	// KeyGroups is the number of partitions of keyed inputs; default 64.
 	KeyGroups int
+	// Streaming lets triggers fire early panes of bounded input, too, which is
+	// grouped once otherwise, when it is complete.
+	Streaming bool
 	// DisableFusion makes a stage of every transform.
 	DisableFusion bool
 	// DisableLifting groups before it combines.
