@@ -87,10 +87,8 @@ func (f *firing) readKeys(ctx context.Context) ([]*merge, error) {
 			if err != nil {
 				return nil, err
 			}
-			if data != nil {
-				if k.windows, err = readKeyWindows(data); err != nil {
-					return nil, fmt.Errorf("key %x: %w", key, err)
-				}
+			if k.windows, err = readKeyWindows(data); err != nil {
+				return nil, fmt.Errorf("key %x: %w", key, err)
 			}
 			index[string(key)] = k
 			keys = append(keys, k)
@@ -105,12 +103,13 @@ func (f *firing) openWindow(k *merge, window []byte) (*pane, error) {
 	if p := k.panes[string(window)]; p != nil {
 		return p, nil
 	}
-	i := k.windows.find(window)
-	if i < 0 {
-		i = k.list(window, k.windows.next)
+	w, listed := k.windows.windows[string(window)]
+	if !listed {
+		w.address = k.windows.next
 		k.windows.next++
+		k.list(window, w)
 	}
-	p, err := f.open(k.key, window, address(k.windows.windows[i].address))
+	p, err := f.open(k.key, window, address(w.address))
 	if err != nil {
 		return nil, err
 	}
@@ -119,17 +118,14 @@ func (f *firing) openWindow(k *merge, window []byte) (*pane, error) {
 }
 
 // list lists a window.
-func (k *merge) list(window []byte, at int64) int {
-	k.windows.windows = append(k.windows.windows, keyWindow{window: window, address: at})
+func (k *merge) list(window []byte, w keyWindow) {
+	k.windows.windows[string(window)] = w
 	k.changed = true
-	return len(k.windows.windows) - 1
 }
 
 // unlist takes a window off the list.
 func (k *merge) unlist(window []byte) {
-	k.windows.windows = slices.DeleteFunc(k.windows.windows, func(w keyWindow) bool {
-		return string(w.window) == string(window)
-	})
+	delete(k.windows.windows, string(window))
 	k.changed = true
 }
 
@@ -155,7 +151,7 @@ func (f *firing) fireDue(k *merge) error {
 	}
 	for _, i := range k.entries {
 		window := f.table.entries[i].window
-		if f.due[i] == (dueDomains{}) || k.windows.find(window) < 0 {
+		if _, listed := k.windows.windows[string(window)]; !listed || f.due[i] == (dueDomains{}) {
 			continue
 		}
 		p, err := f.openWindow(k, window)
@@ -177,28 +173,30 @@ func (f *firing) fireDue(k *merge) error {
 
 // close marks a window of the list as closed.
 func (k *merge) close(window []byte) {
-	if w := &k.windows.windows[k.windows.find(window)]; !w.closed {
-		w.closed, k.changed = true, true
+	if w := k.windows.windows[string(window)]; !w.closed {
+		w.closed = true
+		k.list(window, w)
 	}
 }
 
 // toMerge returns the windows of a key that may merge; anyNew is false if there
 // is nothing to do because they have been merged before.
 func (f *firing) toMerge(k *merge) (set [][]byte, anyNew bool) {
-	listed := make(map[string]bool, len(k.windows.windows))
-	for _, w := range k.windows.windows {
-		if !w.closed {
-			set = append(set, w.window)
-			listed[string(w.window)] = true
-		}
-	}
 	for _, i := range k.entries {
-		if e := &f.table.entries[i]; e.count > 0 && !listed[string(e.window)] {
+		e := &f.table.entries[i]
+		if w, listed := k.windows.windows[string(e.window)]; e.count > 0 && (!listed || w.closed) {
 			set = append(set, e.window)
-			anyNew = true
 		}
 	}
-	return set, anyNew
+	if len(set) == 0 {
+		return nil, false
+	}
+	for _, window := range k.windows.sorted() {
+		if !k.windows.windows[window].closed {
+			set = append(set, []byte(window))
+		}
+	}
+	return set, true
 }
 
 // merge merges sets of windows.
@@ -281,8 +279,8 @@ func (f *firing) mergeInto(k *merge, m windowing.Merged) error {
 		return err // there are only new windows, whose values go there
 	}
 	base := slices.MaxFunc(sources, func(a, b *pane) int { return int(a.memory.bytes - b.memory.bytes) })
-	at := k.windows.windows[k.windows.find(base.window)].address
-	p, err := f.open(k.key, m.Window, address(at))
+	at := keyWindow{address: k.windows.windows[string(base.window)].address}
+	p, err := f.open(k.key, m.Window, address(at.address))
 	if err != nil {
 		return err
 	}
@@ -319,8 +317,7 @@ func (f *firing) mergeInto(k *merge, m windowing.Merged) error {
 // is, if it is in state.
 func (f *firing) sources(k *merge, m windowing.Merged) (sources []*pane, same *pane, err error) {
 	for _, from := range m.From {
-		i := k.windows.find(from)
-		if i < 0 || k.windows.windows[i].closed {
+		if w, listed := k.windows.windows[string(from)]; !listed || w.closed {
 			continue
 		}
 		p, err := f.openWindow(k, from)
@@ -329,11 +326,11 @@ func (f *firing) sources(k *merge, m windowing.Merged) (sources []*pane, same *p
 		}
 		sources = append(sources, p)
 	}
-	if i := k.windows.find(m.Window); i >= 0 && len(sources) > 0 {
+	if w, listed := k.windows.windows[string(m.Window)]; listed && len(sources) > 0 {
 		if same, err = f.openWindow(k, m.Window); err != nil {
 			return nil, nil, err
 		}
-		if !k.windows.windows[i].closed && !slices.Contains(sources, same) {
+		if !w.closed && !slices.Contains(sources, same) {
 			return nil, nil, errMerged
 		}
 	}

@@ -16,7 +16,7 @@ import (
 
 // TestPanes runs the scripts of testdata/panes:
 //
-//	new [view] [paged=N] [refired=N]
+//	new [view] [bounded] [paged=N] [refired=N]
 //	SETTING...              (see TestScenarios)
 //	----
 //
@@ -56,6 +56,7 @@ func (s *panesScript) run(_ *testing.T, d *datadriven.TestData) string {
 		if err != nil {
 			d.Fatalf(s.t, "%v", err)
 		}
+		params.Edge = &plan.Edge{Bounded: d.HasArg("bounded")}
 		if s.job, err = newJob(w, params, d.HasArg("view"), d.HasArg("paged")); err != nil {
 			return fmt.Sprintf("error: %v\n", err)
 		}

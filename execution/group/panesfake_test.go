@@ -74,12 +74,15 @@ func newJob(w *plan.Windowing, params group.PanesParams, view, paged bool) (*job
 			Key: coder.Must(coder.Bytes), Value: coder.Must(coder.Bytes), PagedValues: paged,
 		}},
 	}
-	edge := &plan.Edge{Value: coder.Must(coder.KV, coder.Must(coder.Bytes), coder.Must(coder.Bytes)), Windowing: w}
+	if params.Edge == nil {
+		params.Edge = &plan.Edge{}
+	}
+	params.Edge.Value = coder.Must(coder.KV, coder.Must(coder.Bytes), coder.Must(coder.Bytes))
 	if view {
 		j.stage.Kind = &plan.View{Windowing: w}
-		edge.Value = coder.Must(coder.Bytes)
+		params.Edge.Value = coder.Must(coder.Bytes)
 	}
-	params.Windowing, params.Stage, params.Edge = w, j.stage, edge
+	params.Windowing, params.Stage, params.Edge.Windowing = w, j.stage, w
 	var err error
 	j.panes, err = group.NewPanes(params)
 	return j, err

@@ -1,9 +1,12 @@
 package group
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
@@ -177,35 +180,46 @@ func (r *stateReader) fail() {
 type keyWindows struct {
 	// next is the address that the next window gets.
 	next    int64
-	windows []keyWindow
+	windows map[string]keyWindow
 }
 
-// keyWindow is a window of a key and the address of its cell. The address stays
-// when the window grows, so that its values need not move.
+// keyWindow says of a window where its cell is. The address stays when the
+// window grows, so that its values need not move.
 type keyWindow struct {
-	window  []byte
 	address int64
 	// closed windows do not merge any more, and take in nothing.
 	closed bool
 }
 
+// sorted returns the windows in the order of their addresses.
+func (k *keyWindows) sorted() []string {
+	return slices.SortedFunc(maps.Keys(k.windows), func(a, b string) int {
+		return cmp.Or(cmp.Compare(k.windows[a].address, k.windows[b].address), cmp.Compare(a, b))
+	})
+}
+
 func (k *keyWindows) append(b []byte) []byte {
 	b = append(b, memoryVersion)
 	b = binary.AppendUvarint(b, uint64(k.next))
-	for _, w := range k.windows {
+	for _, window := range k.sorted() {
 		var closed byte
-		if w.closed {
+		if k.windows[window].closed {
 			closed = 1
 		}
 		b = append(b, closed)
-		b = binary.AppendUvarint(b, uint64(w.address))
-		b = binary.AppendUvarint(b, uint64(len(w.window)))
-		b = append(b, w.window...)
+		b = binary.AppendUvarint(b, uint64(k.windows[window].address))
+		b = binary.AppendUvarint(b, uint64(len(window)))
+		b = append(b, window...)
 	}
 	return b
 }
 
-func readKeyWindows(b []byte) (k keyWindows, err error) {
+// readKeyWindows reads what append wrote; nil is a key without windows.
+func readKeyWindows(b []byte) (keyWindows, error) {
+	k := keyWindows{windows: make(map[string]keyWindow)}
+	if b == nil {
+		return k, nil
+	}
 	if len(b) == 0 || b[0] != memoryVersion {
 		return k, fmt.Errorf("%w: no version %d", errState, memoryVersion)
 	}
@@ -214,17 +228,8 @@ func readKeyWindows(b []byte) (k keyWindows, err error) {
 	for r.err == nil && len(r.rest) > 0 {
 		closed := r.rest[0] != 0
 		r.rest = r.rest[1:]
-		k.windows = append(k.windows, keyWindow{closed: closed, address: r.count(), window: r.bytes()})
+		w := keyWindow{closed: closed, address: r.count()}
+		k.windows[string(r.bytes())] = w
 	}
 	return k, r.err
-}
-
-// find returns the index of a window, -1 if it is not among them.
-func (k *keyWindows) find(window []byte) int {
-	for i := range k.windows {
-		if string(k.windows[i].window) == string(window) {
-			return i
-		}
-	}
-	return -1
 }
