@@ -25,7 +25,7 @@ func drawWindowing(t *rapid.T, merging bool) *plan.Windowing {
 	if merging {
 		w = rapid.SampledFrom([]plan.Windowing{
 			{Fn: plan.Sessions{Gap: 5 * time.Millisecond}, Window: interval},
-			{Fn: plan.CustomWindows{URN: "5ms", Merging: true}, Window: interval},
+			{Fn: plan.CustomWindows{Merging: true}, Window: coder.Must(coder.CustomWindow)},
 		}).Draw(t, "merging windowing")
 	}
 	w.Trigger = triggertest.Draw(t, 3)
@@ -64,7 +64,9 @@ func drawEvents(t *rapid.T) []event {
 
 // outcome is what has come of a stream.
 type outcome struct {
-	panes   []firedPane
+	panes []fired
+	// behind says which of them were behind the watermark.
+	behind  []bool
 	dropped int64
 	// windows counts the windows in which elements came.
 	windows int
@@ -72,40 +74,42 @@ type outcome struct {
 	log string
 }
 
-// run plays events, and then the end of time. chunk bounds the elements of a
+// all plays events, and then the end of time. chunk bounds the elements of a
 // bundle.
-func (s *stream) run(t *rapid.T, events []event, chunk int) outcome {
+func (s *stream) all(t *rapid.T, events []event, chunk int) outcome {
 	var o outcome
-	note := func() {
-		o.panes = append(o.panes, s.fired...)
+	settle := func() {
+		s.settle(t)
+		o.panes = append(o.panes, s.out...)
+		for i := range s.out {
+			o.behind = append(o.behind, s.behind[i])
+		}
 		o.dropped += s.dropped
-		o.log += fmt.Sprintf("at %+v\n%s", s.clocks, s.print())
-		s.fired, s.dropped = nil, 0
+		o.log += fmt.Sprintf("at %+v\n%s", s.time, s.print())
+		s.forget()
 	}
-	s.clocks.Watermark = -5
+	s.time.Watermark = -5
 	o.log = fmt.Sprintf("%+v\n", *s.windowing)
 	for _, e := range events {
 		o.log += fmt.Sprintf("%s %v\n", e.key, e.times)
 		switch e.clock {
 		case "wm":
-			s.clocks.Watermark += e.by
+			s.time.Watermark += e.by
 		case "proc":
-			s.clocks.Processing += e.by
+			s.time.Processing += e.by
 		case "sync":
-			s.clocks.Synchronized = s.clocks.Processing
+			s.time.Synchronized = s.time.Processing
 		}
 		for times := range slices.Chunk(e.times, chunk) {
 			for _, at := range times {
-				o.windows += len(s.assign(at))
+				o.windows += len(assign(s.windowing.Fn, at))
 			}
 			s.elements(t, e.key, times)
 		}
-		s.settle(t)
-		note()
+		settle()
 	}
-	s.clocks.Watermark = element.MaxTime
-	s.settle(t)
-	note()
+	s.time.Watermark = element.MaxTime
+	settle()
 	return o
 }
 
@@ -116,7 +120,7 @@ func TestScenariosAtRandom(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWindowing(t, rapid.Bool().Draw(t, "merge"))
 		s := newStream(t, w)
-		o := s.run(t, drawEvents(t), rapid.IntRange(1, 4).Draw(t, "chunk"))
+		o := s.all(t, drawEvents(t), rapid.IntRange(1, 4).Draw(t, "chunk"))
 		if left := s.left(); left != "" {
 			t.Fatalf("left: %s\n%s", left, o.log)
 		}
@@ -126,9 +130,9 @@ func TestScenariosAtRandom(t *testing.T) {
 			for _, v := range p.values {
 				window := ""
 				if !plan.Merging(w.Fn) { // there a value has one window, which changes
-					window = string(p.window)
+					window = p.window
 				}
-				switch name := fmt.Sprintf("%x %s", window, v); {
+				switch name := fmt.Sprintf("%s %s", window, v); {
 				case !seen[name]:
 					values++
 					seen[name] = true
@@ -140,48 +144,42 @@ func TestScenariosAtRandom(t *testing.T) {
 		if got := values + int(o.dropped); got != o.windows {
 			t.Fatalf("%d values in %d windows: %d emitted, %d dropped\n%s", s.values, o.windows, values, o.dropped, o.log)
 		}
-		if err := checkPanes(s, o.panes); err != nil {
+		if err := checkPanes(w, o); err != nil {
 			t.Fatalf("%v\n%s", err, o.log)
 		}
 	})
 }
 
 // checkPanes checks the panes of each key and window.
-func checkPanes(s *stream, panes []firedPane) error {
-	of := make(map[string][]firedPane)
-	for _, p := range panes {
-		name := p.key + " " + s.printWindow(p.window)
-		of[name] = append(of[name], p)
+func checkPanes(w *plan.Windowing, o outcome) error {
+	type life struct {
+		panes  int64
+		before fired
+		// nonSpeculative is the index of the last pane that was not early.
+		nonSpeculative int64
 	}
-	for name, panes := range of {
-		nonSpeculative := int64(-1)
-		before := element.Early
-		i := -1 // within the life of the window
-		for n, fired := range panes {
-			i++
-			p, _, err := coder.CutPane(fired.pane)
-			if err != nil {
-				return err
-			}
-			if p.First && plan.Merging(s.windowing.Fn) { // others may merge into what has been closed
-				i, nonSpeculative, before = 0, -1, element.Early
-			}
-			if p.Timing != element.Early {
-				nonSpeculative++
-			}
-			text := fmt.Sprintf("%s: pane %d is %s", name, i, printPane(fired.pane))
-			switch {
-			case p.First != (i == 0), p.Index != int64(i), p.NonSpeculative != nonSpeculative && p.Timing != element.Early:
-				return fmt.Errorf("%w: %s", errOutput, text)
-			case p.Last && n < len(panes)-1 && !plan.Merging(s.windowing.Fn):
-				return fmt.Errorf("%w: %s, but there are %d", errOutput, text, len(panes))
-			case p.Timing < before, p.Timing == element.OnTime && before == element.OnTime:
-				return fmt.Errorf("%w: %s after one that was %v", errOutput, text, before)
-			case p.Timing != element.Late && fired.late:
-				return fmt.Errorf("%w: %s, but at %v it is behind the watermark", errOutput, text, fired.at)
-			}
-			before = p.Timing
+	lives := make(map[string]*life)
+	for i, f := range o.panes {
+		name, p := f.key+f.window, f.pane
+		l := lives[name]
+		// Others may merge into a window that has been closed.
+		if l == nil || p.First && plan.Merging(w.Fn) {
+			l = &life{nonSpeculative: -1}
+			lives[name] = l
 		}
+		if p.Timing != element.Early {
+			l.nonSpeculative++
+		}
+		switch before := l.before.pane; {
+		case p.First != (l.panes == 0), p.Index != l.panes, p.Timing != element.Early && p.NonSpeculative != l.nonSpeculative:
+			return fmt.Errorf("%w: pane %d is %v", errForm, l.panes, f)
+		case l.panes > 0 && (before.Last || p.Timing < before.Timing || p.Timing == element.OnTime && before.Timing == element.OnTime):
+			return fmt.Errorf("%w: %v after %v", errForm, f, l.before)
+		case p.Timing != element.Late && o.behind[i]:
+			return fmt.Errorf("%w: %v is behind the watermark", errForm, f)
+		}
+		l.panes++
+		l.before = f
 	}
 	return nil
 }
@@ -191,25 +189,16 @@ func TestScenariosInAnyBundles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWindowing(t, false)
 		events := drawEvents(t)
-		one := newStream(t, w).run(t, events, 1)
-		many := newStream(t, w).run(t, events, 4)
-		if a, b := printSorted(t, w, one), printSorted(t, w, many); a != b {
+		one := newStream(t, w).all(t, events, 1)
+		many := newStream(t, w).all(t, events, 4)
+		if a, b := printSorted(one), printSorted(many); a != b {
 			t.Fatalf("one by one:\n%s\ntogether:\n%s", a, b)
 		}
 	})
 }
 
 // printSorted prints panes, those of each key and window in order.
-func printSorted(t *rapid.T, w *plan.Windowing, o outcome) string {
-	s := newStream(t, w)
-	lines := make([]string, 0, len(o.panes))
-	slices.SortStableFunc(o.panes, func(a, b firedPane) int {
-		return strings.Compare(a.key+string(a.window), b.key+string(b.window))
-	})
-	for _, p := range o.panes {
-		p.late = false // which the other bundles in between may make a difference to
-		s.fired = []firedPane{p}
-		lines = append(lines, s.print())
-	}
-	return strings.Join(append(lines, fmt.Sprintf("dropped %d", o.dropped)), "")
+func printSorted(o outcome) string {
+	slices.SortStableFunc(o.panes, func(a, b fired) int { return strings.Compare(a.key+a.window, b.key+b.window) })
+	return fmt.Sprintf("%v, dropped %d", o.panes, o.dropped)
 }
