@@ -21,13 +21,14 @@ import (
 // Its users may assume:
 //
 //  1. Every element of an edge is, for each consumer, in exactly one place: in
-//     the consumer's queue, at its gate, in a retry, delayed, or in one running
-//     bundle.
+//     one of the consumer's queues, at its gate, in a retry, delayed, or in one
+//     running bundle.
 //  2. A key group of a keyed stage is in at most one running bundle.
 //  3. Output of a bundle reaches queues only with its bundleDone, in the same
 //     step in which its input is given up.
 //  4. Watermarks are monotone, and a stage is finished once: when its output
 //     watermark is element.MaxTime.
+//  5. Work that can go on does, in the end, whatever other stages have to do.
 type scheduler struct {
 	plan    *plan.Plan
 	config  config
