@@ -125,7 +125,7 @@ func TestClientThatDies(t *testing.T) {
 	if after := s.settled(t, before); !after.within(before) {
 		t.Errorf("the job of the dead client is still there: before %+v, after %+v", before, after)
 	}
-	wantAll(t, 1, runGo(t, s, "loopback", "tiny"))
+	wantAll(t, 1, runGo(t, s, Loopback, "tiny"))
 }
 
 // TestServerThatIsStopped checks that a server that is told to end takes its
@@ -138,7 +138,7 @@ func TestServerThatIsStopped(t *testing.T) {
 	}
 	bin := must(t, programs)
 	marker := filepath.Join(t.TempDir(), "marker")
-	client := exec.Command(bin, append(goModeArgs(t, "process", bin), "--pipeline=stall", "--marker="+marker, "--endpoint="+s.endpoint)...)
+	client := exec.Command(bin, append(goFlags(t, Process, bin), "--pipeline=stall", "--marker="+marker, "--endpoint="+s.endpoint)...)
 	client.Dir = t.TempDir()
 	client.Stdout, client.Stderr = createLog(t, "client.out"), createLog(t, "client.log")
 	if err := client.Start(); err != nil {
@@ -219,7 +219,7 @@ func TestIdle(t *testing.T) {
 	if s.process == nil {
 		t.Skip("the server is not ours")
 	}
-	wantAll(t, 1, runGo(t, s, "loopback", "tiny"))
+	wantAll(t, 1, runGo(t, s, Loopback, "tiny"))
 	s.settled(t, footprint{})
 	const watched, margin = 3 * time.Second, 30 * time.Millisecond
 	before, err := subprocess.UsageOf(s.process.PID())

@@ -26,6 +26,9 @@ type GoSuite struct {
 	Dir string
 	// NotApplicable are tests that are not run, each with its reason.
 	NotApplicable map[string]string
+	// Beside are functions that run while a test runs; their context ends with
+	// the test.
+	Beside map[string]func(context.Context)
 	// Idle is how long nothing may happen before the running test counts as
 	// hanging.
 	Idle time.Duration
@@ -60,7 +63,7 @@ func (s GoSuite) Run(ctx context.Context) ([]Outcome, error) {
 }
 
 func (s GoSuite) list(ctx context.Context) ([]string, error) {
-	cmd := exec.CommandContext(ctx, s.Binary, "-test.list=^Test")
+	cmd := exec.CommandContext(ctx, s.Binary, "-test.list="+goTestName.String())
 	cmd.Dir = s.Dir
 	out, err := cmd.Output()
 	if err != nil {
@@ -68,7 +71,7 @@ func (s GoSuite) list(ctx context.Context) ([]string, error) {
 	}
 	var names []string
 	for line := range strings.Lines(string(out)) {
-		if name := strings.TrimSpace(line); strings.HasPrefix(name, "Test") {
+		if name := strings.TrimSpace(line); goTestName.MatchString(name) {
 			names = append(names, name)
 		}
 	}
@@ -99,11 +102,14 @@ func (s GoSuite) runSome(ctx context.Context, names []string) ([]Outcome, error)
 	defer stopKill()
 	hung := time.AfterFunc(s.Idle, kill)
 	var p goTestParser
+	var beside companion
+	defer beside.end()
 	lines := bufio.NewReader(io.TeeReader(out, unmarked{s.Log}))
 	for {
 		line, readErr := lines.ReadString('\n')
 		if p.line(line) {
 			hung.Reset(s.Idle)
+			beside.attend(ctx, p.running, s.Beside)
 		}
 		if readErr != nil {
 			break
@@ -124,6 +130,40 @@ func (s GoSuite) runSome(ctx context.Context, names []string) ([]Outcome, error)
 	return p.outcomes, nil
 }
 
+// companion runs what goes on beside a test.
+type companion struct {
+	test string
+	stop context.CancelFunc
+	gone chan struct{}
+}
+
+// attend is told which test runs now; none may.
+func (c *companion) attend(ctx context.Context, test string, beside map[string]func(context.Context)) {
+	if test == c.test {
+		return
+	}
+	c.end()
+	f := beside[test]
+	if f == nil {
+		return
+	}
+	ctx, stop := context.WithCancel(ctx)
+	gone := make(chan struct{})
+	c.test, c.stop, c.gone = test, stop, gone
+	go func() {
+		defer close(gone)
+		f(ctx)
+	}()
+}
+
+func (c *companion) end() {
+	if c.stop != nil {
+		c.stop()
+		<-c.gone
+	}
+	*c = companion{}
+}
+
 // goTestParser reads the verbose output of a test binary.
 type goTestParser struct {
 	outcomes []Outcome
@@ -135,9 +175,10 @@ type goTestParser struct {
 // a control character marks such lines, so that output of tests is not mistaken.
 // complaint matches what a test logs, or the first line of a panic.
 var (
-	runLine   = regexp.MustCompile(`\x16=== RUN +(\S+)`)
-	endLine   = regexp.MustCompile(`\x16\s*--- (PASS|FAIL|SKIP): (\S+) \(([\d.]+)s\)`)
-	complaint = regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)|^(panic: .*|fatal error: .*)`)
+	goTestName = regexp.MustCompile(`^(Test|Example)`)
+	runLine    = regexp.MustCompile(`\x16=== RUN +(\S+)`)
+	endLine    = regexp.MustCompile(`\x16\s*--- (PASS|FAIL|SKIP): (\S+) \(([\d.]+)s\)`)
+	complaint  = regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)|^(panic: .*|fatal error: .*)`)
 )
 
 // line takes the next line of output and reports whether a test began or ended.

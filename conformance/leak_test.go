@@ -50,9 +50,9 @@ func TestNoLeaks(t *testing.T) {
 	if jobs >= remembered {
 		warmUp = remembered
 	}
-	wantAll(t, warmUp, runGo(t, s, "loopback", "tiny", fmt.Sprint("--repeat=", warmUp)))
+	wantAll(t, warmUp, runGo(t, s, Loopback, "tiny", fmt.Sprint("--repeat=", warmUp)))
 	before := s.settled(t, footprint{})
-	wantAll(t, jobs, runGo(t, s, "loopback", "tiny", fmt.Sprint("--repeat=", jobs)))
+	wantAll(t, jobs, runGo(t, s, Loopback, "tiny", fmt.Sprint("--repeat=", jobs)))
 	after := s.settled(t, before)
 	t.Logf("after %d more jobs: goroutines %d -> %d, open files %d -> %d, memory %d -> %d MiB", jobs,
 		before.goroutines, after.goroutines, before.files, after.files, before.rss>>20, after.rss>>20)

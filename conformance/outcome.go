@@ -68,6 +68,68 @@ func sortOutcomes(outcomes []Outcome) {
 	slices.SortFunc(outcomes, func(a, b Outcome) int { return cmp.Compare(a.Name, b.Name) })
 }
 
+// MergeRuns makes one list of the outcomes of several runs of a suite. A test
+// that did not end the same way in each has failed, and says so.
+func MergeRuns(runs [][]Outcome) []Outcome {
+	if len(runs) == 1 {
+		return runs[0]
+	}
+	byName := map[string][]Outcome{}
+	for _, run := range runs {
+		for _, o := range run {
+			byName[o.Name] = append(byName[o.Name], o)
+		}
+	}
+	var merged []Outcome
+	for _, ends := range byName {
+		merged = append(merged, mergeEnds(ends, len(runs)))
+	}
+	sortOutcomes(merged)
+	return merged
+}
+
+// mergeEnds merges how one test ended in some of the runs.
+func mergeEnds(ends []Outcome, runs int) Outcome {
+	worst, times := ends[0], map[Verdict]int{}
+	for _, o := range ends {
+		times[o.Verdict]++
+		took := max(o.Took, worst.Took)
+		if o.Verdict == Fail && worst.Verdict != Fail {
+			worst = o
+		}
+		worst.Took = took
+	}
+	if times[worst.Verdict] < runs {
+		worst.Reason = oneLine(fmt.Sprintf("flaky: passed %d of %d runs, failed %d: %s", times[Pass], runs, times[Fail], worst.Reason))
+		worst.Verdict = Fail
+	}
+	return worst
+}
+
+// ReadTSV reads what WriteTSV has written.
+func ReadTSV(path string) ([]Outcome, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read outcomes: %w", err)
+	}
+	var outcomes []Outcome
+	for i, line := range strings.Split(strings.TrimSuffix(string(text), "\n"), "\n") {
+		fields := strings.Split(line, "\t")
+		if i == 0 {
+			continue // the names of the columns
+		}
+		if len(fields) != 6 {
+			return nil, fmt.Errorf("outcomes %s: line %d has %d columns, want 6", path, i+1, len(fields))
+		}
+		verdict, err := parseVerdict(fields[3])
+		if err != nil {
+			return nil, fmt.Errorf("outcomes %s: line %d: %w", path, i+1, err)
+		}
+		outcomes = append(outcomes, Outcome{Name: fields[2], Verdict: verdict, Reason: fields[5]})
+	}
+	return outcomes, nil
+}
+
 // WriteTSV writes the outcomes of a suite as a table.
 func WriteTSV(path, suite, mode string, outcomes []Outcome) error {
 	var b strings.Builder

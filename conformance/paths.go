@@ -36,6 +36,15 @@ func FindPaths(dir string) (Paths, error) {
 	return p, err
 }
 
+// lists returns the folder of the expected lists, and that of the outcomes, of
+// gorunner or of a peer.
+func (p Paths) lists(peer string) (expected, out string) {
+	if peer == "" {
+		return filepath.Join(p.Root, "conformance", "expected"), p.Out
+	}
+	return filepath.Join(p.Root, "conformance", "peers", peer), filepath.Join(p.Out, "peers", peer)
+}
+
 // GoBuild runs the go command in a folder of the repository and waits.
 func (p Paths) GoBuild(ctx context.Context, dir string, args ...string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)

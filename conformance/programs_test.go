@@ -67,10 +67,10 @@ func runProgram(t *testing.T, path string, args ...string) []report {
 }
 
 // runGo runs jobs of one of our Go pipelines.
-func runGo(t *testing.T, s *server, mode, pipeline string, args ...string) []report {
+func runGo(t *testing.T, s *server, env Environment, pipeline string, args ...string) []report {
 	t.Helper()
 	bin := must(t, programs)
-	args = append(args, goModeArgs(t, mode, bin)...)
+	args = append(args, goFlags(t, env, bin)...)
 	return runProgram(t, bin, append(args, "--pipeline="+pipeline, "--endpoint="+s.endpoint)...)
 }
 
@@ -108,7 +108,7 @@ func TestGoPrograms(t *testing.T) {
 		"fixed", "sliding", "sessions", "hotkey", "bigvalues",
 	} {
 		t.Run(name, func(t *testing.T) {
-			wantAll(t, 1, runGo(t, s, "loopback", name))
+			wantAll(t, 1, runGo(t, s, Loopback, name))
 			// In LOOPBACK the client's log is the worker's too: a server that
 			// sends the worker's lines to the client gets them back, for ever.
 			const limit = 200
@@ -124,12 +124,12 @@ func TestGoPrograms(t *testing.T) {
 func TestGoWorkerProcess(t *testing.T) {
 	need(t, smoke, goSDK)
 	s := startServer(t)
-	t.Run("tiny", func(t *testing.T) { wantAll(t, 1, runGo(t, s, "process", "tiny")) })
+	t.Run("tiny", func(t *testing.T) { wantAll(t, 1, runGo(t, s, Process, "tiny")) })
 	// A bundle whose worker dies, and one that fails once, have had no effect.
 	for _, name := range []string{"workerkill", "flaky"} {
 		t.Run(name, func(t *testing.T) {
 			marker := filepath.Join(t.TempDir(), "marker")
-			wantAll(t, 1, runGo(t, s, "process", name, "--marker="+marker))
+			wantAll(t, 1, runGo(t, s, Process, name, "--marker="+marker))
 			if _, err := os.Stat(marker); err != nil {
 				t.Errorf("the accident did not happen: %v", err)
 			}
@@ -150,9 +150,9 @@ func TestErrors(t *testing.T) {
 		{"badcoder", []string{"cannot unseal", "error 4713"}},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) { wantError(t, runGo(t, s, "loopback", test.name), test.want) })
+		t.Run(test.name, func(t *testing.T) { wantError(t, runGo(t, s, Loopback, test.name), test.want) })
 	}
-	t.Run("the server goes on", func(t *testing.T) { wantAll(t, 1, runGo(t, s, "loopback", "tiny")) })
+	t.Run("the server goes on", func(t *testing.T) { wantAll(t, 1, runGo(t, s, Loopback, "tiny")) })
 }
 
 func wantError(t *testing.T, reports []report, want []string) {
@@ -189,7 +189,7 @@ func TestManyJobs(t *testing.T) {
 	t.Run("jobs", func(t *testing.T) {
 		t.Run("go", func(t *testing.T) {
 			t.Parallel()
-			wantAll(t, 14, runGo(t, s, "loopback", "cogbk", "--repeat=14", "--parallel=14"))
+			wantAll(t, 14, runGo(t, s, Loopback, "cogbk", "--repeat=14", "--parallel=14"))
 		})
 		t.Run("python", func(t *testing.T) {
 			t.Parallel()
@@ -202,7 +202,7 @@ func TestManyJobs(t *testing.T) {
 func TestGoMetrics(t *testing.T) {
 	need(t, smoke, goSDK)
 	s := startServer(t)
-	reports := runGo(t, s, "loopback", "metrics")
+	reports := runGo(t, s, Loopback, "metrics")
 	wantAll(t, 1, reports)
 	r := reports[0]
 	distribution := map[string]any{"Count": 10.0, "Sum": 45.0, "Min": 0.0, "Max": 9.0}

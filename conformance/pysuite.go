@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -20,8 +21,10 @@ type PySuite struct {
 	Python string
 	// Dir is the folder of the plugin; it is the working directory.
 	Dir string
-	// Args select the tests and set the pipeline options.
-	Args []string
+	// Options are pipeline options, without blanks; Tests select the tests.
+	Options, Tests []string
+	// NotApplicable are tests that are not run, each with its reason.
+	NotApplicable map[string]string
 	// Timeout limits each test.
 	Timeout time.Duration
 	// Temp is a folder for files of the run.
@@ -73,11 +76,15 @@ func (s PySuite) runSome(ctx context.Context, file string, done []string) (int, 
 	args := []string{
 		"-m", "pytest", "-q", "--noconftest", "-p", "beam_pytest_plugin", "-p", "no:cacheprovider",
 		"--outcomes=" + file, fmt.Sprintf("--timeout=%d", int(s.Timeout.Seconds())),
+		"--test-pipeline-options=" + strings.Join(s.Options, " "),
+	}
+	for name, reason := range s.NotApplicable {
+		args = append(args, "--not-applicable="+name+"="+reason)
 	}
 	for _, id := range done {
 		args = append(args, "--deselect="+id)
 	}
-	cmd := exec.CommandContext(ctx, s.Python, append(args, s.Args...)...)
+	cmd := exec.CommandContext(ctx, s.Python, append(args, s.Tests...)...)
 	cmd.Dir = s.Dir
 	cmd.Env = append(os.Environ(), "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1")
 	cmd.Stdout, cmd.Stderr = s.Log, s.Log

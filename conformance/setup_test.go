@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -47,6 +48,16 @@ func need(t *testing.T, scopes ...scope) {
 		}
 	}
 	t.Skipf("not part of GORUNNER_CONFORMANCE=%s", chosen)
+}
+
+// needMode skips the test unless the mode's SDK, or a part that it is in, is chosen.
+func needMode(t *testing.T, m Mode, sdk scope) {
+	t.Helper()
+	scopes := []scope{sdk}
+	if m.Smoke {
+		scopes = append(scopes, smoke)
+	}
+	need(t, scopes...)
 }
 
 var paths = sync.OnceValues(func() (Paths, error) {
@@ -103,7 +114,7 @@ func buildGoSuite(t *testing.T, pkg string) string {
 	t.Helper()
 	p := mustPaths(t)
 	bin := filepath.Join(p.Cache, filepath.Base(pkg)+".test")
-	err := p.GoBuild(t.Context(), "conformance/gosuite", "test", "-c", "-ldflags=-s -w", "-o", bin, "github.com/apache/beam/sdks/v2/go/test/"+pkg)
+	err := p.GoBuild(t.Context(), "conformance/gosuite", "test", "-c", "-ldflags=-s -w", "-o", bin, "github.com/apache/beam/sdks/v2/go/"+pkg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +144,39 @@ func mustPython(t *testing.T) string {
 	return python
 }
 
+// peer returns the runner that is measured in the place of ours, if one is.
+func peer() string { return os.Getenv("GORUNNER_CONFORMANCE_PEER") }
+
+// prism returns the binary of Beam's runner Prism.
+var prism = sync.OnceValues(func() (string, error) {
+	return build("prism", "conformance/gosuite", "github.com/apache/beam/sdks/v2/go/cmd/prism")
+})
+
+// dropIn returns the binary that takes the place of Prism.
+func dropIn(t *testing.T) string {
+	t.Helper()
+	if peer() == "prism" {
+		return must(t, prism)
+	}
+	return must(t, gorunner)
+}
+
+// serverCommand returns what starts the runner that is measured, on a port, and
+// the arguments of a peer. Ours takes more, see startServer.
+func serverCommand(t *testing.T, port int) (string, []string) {
+	t.Helper()
+	switch peer() {
+	case "":
+		return must(t, gorunner), nil
+	case "prism":
+		return must(t, prism), []string{fmt.Sprintf("--job_port=%d", port), "--serve_http=false", "--idle_shutdown_timeout=10h", "--log_level=warn"}
+	case "python":
+		return mustPython(t), []string{"-m", "apache_beam.runners.portability.local_job_service_main", fmt.Sprintf("--port=%d", port)}
+	}
+	t.Fatalf("GORUNNER_CONFORMANCE_PEER=%q is neither prism nor python", peer())
+	return "", nil
+}
+
 // server is a running job service.
 type server struct {
 	// endpoint is the address of the job service, http that of the debug pages.
@@ -156,11 +200,18 @@ func startServer(t *testing.T, args ...string) *server {
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
+	port, err := subprocess.Port(s.endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, command := serverCommand(t, port)
+	if command == nil {
+		command = append([]string{"serve", "--listen=" + s.endpoint, "--http=" + s.http}, args...)
+	}
 	log := outFile(t, "server.log")
-	var err error
 	s.process, err = subprocess.Start(t.Context(), subprocess.Spec{
-		Path: must(t, gorunner),
-		Args: append([]string{"serve", "--listen=" + s.endpoint, "--http=" + s.http}, args...),
+		Path: path,
+		Args: command,
 		Dir:  t.TempDir(),
 		Log:  log,
 		Addr: s.endpoint,
@@ -219,15 +270,43 @@ func createLog(t *testing.T, name string) *os.File {
 	return f
 }
 
-// check compares the outcomes of a suite with its expected list.
-func check(t *testing.T, suite, mode string, outcomes []Outcome) {
+// runs returns how often each suite runs: a test that does not always end the
+// same way has failed.
+func runs(t *testing.T) int {
 	t.Helper()
+	text := os.Getenv("GORUNNER_CONFORMANCE_COUNT")
+	if text == "" {
+		return 1
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("GORUNNER_CONFORMANCE_COUNT=%q is not a number of runs", text)
+	}
+	return n
+}
+
+// check runs a suite and compares the outcomes with its expected list.
+func check(t *testing.T, suite Suite, mode Mode, run func() ([]Outcome, error)) {
+	t.Helper()
+	var all [][]Outcome
+	for range runs(t) {
+		outcomes, err := run()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, outcomes)
+	}
+	outcomes := MergeRuns(all)
 	p := mustPaths(t)
-	name := suite + "." + mode
-	if err := WriteTSV(filepath.Join(p.Out, name+".tsv"), suite, mode, outcomes); err != nil {
+	lists, out := p.lists(peer())
+	if err := errors.Join(os.MkdirAll(lists, 0o755), os.MkdirAll(out, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(p.Root, "conformance", "expected", name+".txt")
+	name := suite.Name + "." + mode.Name
+	if err := WriteTSV(filepath.Join(out, name+".tsv"), suite.Name, mode.Name, outcomes); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(lists, name+".txt")
 	expected, err := LoadExpected(file)
 	if err != nil {
 		t.Fatal(err)
@@ -245,8 +324,8 @@ func check(t *testing.T, suite, mode string, outcomes []Outcome) {
 		t.Logf("%s rewritten:\n  %s", file, strings.Join(diff, "\n  "))
 		return
 	}
-	t.Errorf("%d outcomes differ from expected/%s.txt (run with GORUNNER_REWRITE=1 to write the list anew):\n  %s",
-		len(diff), name, strings.Join(diff, "\n  "))
+	t.Errorf("%d outcomes differ from %s (run with GORUNNER_REWRITE=1 to write the list anew):\n  %s",
+		len(diff), file, strings.Join(diff, "\n  "))
 }
 
 // goIdle is how long a Go test of Beam's may go without a sign of life.

@@ -1,80 +1,63 @@
 package conformance
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-// goSuites are Beam's test packages of the Go SDK, relative to its go/test.
-var goSuites = []struct {
-	pkg   string
-	modes []string
-	// smoke says which of the modes are part of the smoke scope.
-	smoke map[string]bool
-	// na are tests that cannot run.
-	na map[string]string
-}{
-	{
-		pkg: "integration/wordcount", modes: []string{"loopback", "process", "container"},
-		smoke: map[string]bool{"loopback": true, "process": true, "container": true},
-	},
-	{pkg: "integration/synthetic", modes: []string{"loopback"}, smoke: map[string]bool{"loopback": true}},
-	{pkg: "regression", modes: []string{"loopback"}, smoke: map[string]bool{"loopback": true}},
-	{pkg: "integration/primitives", modes: []string{"loopback", "process"}, na: map[string]string{
-		"TestDrain":    "waits until somebody drains the job",
-		"TestOomParDo": "needs an upload of heap dumps",
-	}},
-}
-
 func TestGoSuites(t *testing.T) {
-	for _, suite := range goSuites {
-		for _, mode := range suite.modes {
-			name := "go-" + filepath.Base(suite.pkg)
-			t.Run(name+"."+mode, func(t *testing.T) {
-				if suite.smoke[mode] {
-					need(t, smoke, goSDK)
-				} else {
-					need(t, goSDK)
-				}
-				bin := buildGoSuite(t, suite.pkg)
-				args := goModeArgs(t, mode, bin)
-				s := startServer(t, serverModeArgs(mode)...)
+	for _, suite := range GoSuites() {
+		for _, mode := range suite.Modes {
+			t.Run(suite.Name+"."+mode.Name, func(t *testing.T) {
+				needMode(t, mode, goSDK)
+				bin := buildGoSuite(t, suite.Package)
+				flags := goFlags(t, mode.Environment, bin)
+				s := startServer(t, serverFlags(mode.Environment)...)
 				run := GoSuite{
-					Binary: bin, Args: append(args, "--runner=universal", "--endpoint="+s.endpoint),
-					Dir: t.TempDir(), NotApplicable: suite.na, Idle: goIdle, Log: createLog(t, "log"),
+					Binary: bin, Args: append(flags, "--runner=universal", "--endpoint="+s.endpoint),
+					Dir: t.TempDir(), NotApplicable: suite.notApplicable(mode), Idle: goIdle, Log: createLog(t, "log"),
+					Beside: map[string]func(context.Context){"TestDrain": s.drainJobs(t)},
 				}
-				outcomes, err := run.Run(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				check(t, name, mode, outcomes)
+				check(t, suite, mode, func() ([]Outcome, error) { return run.Run(t.Context()) })
 			})
 		}
 	}
 }
 
-// goModeArgs returns the flags of the Go SDK for an environment. A program that
+// drainJobs returns what drains the jobs of the server while a test runs.
+func (s *server) drainJobs(t *testing.T) func(context.Context) {
+	return func(ctx context.Context) {
+		if err := DrainJobs(ctx, s.endpoint); err != nil {
+			t.Log(err)
+		}
+	}
+}
+
+// goFlags returns the flags of the Go SDK for an environment. A program that
 // has a pipeline also is a worker for it.
-func goModeArgs(t *testing.T, mode, worker string) []string {
+func goFlags(t *testing.T, env Environment, worker string) []string {
 	t.Helper()
-	switch mode {
-	case "loopback":
+	switch env {
+	case Loopback:
 		return []string{"--environment_type=LOOPBACK"}
-	case "process":
+	case Process:
 		config, err := json.Marshal(map[string]string{"command": must(t, boot)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return []string{"--environment_type=PROCESS", "--environment_config=" + string(config), "--worker_binary=" + worker}
-	case "container":
+	case Container:
 		return []string{"--environment_type=DOCKER", "--environment_config=" + goImage(t), "--worker_binary=" + worker}
+	case Loopback2, DropIn:
 	}
-	t.Fatalf("no flags for mode %q", mode)
+	t.Fatalf("the Go SDK has no environment %d", env)
 	return nil
 }
 
@@ -101,9 +84,9 @@ func goImage(t *testing.T) string {
 	return image
 }
 
-// serverModeArgs returns the flags that a server needs for an environment.
-func serverModeArgs(mode string) []string {
-	if mode != "container" {
+// serverFlags returns the flags that a server needs for an environment.
+func serverFlags(env Environment) []string {
+	if env != Container {
 		return nil
 	}
 	args := []string{"--container-engine=" + os.Getenv(engineVariable)}
@@ -113,67 +96,54 @@ func serverModeArgs(mode string) []string {
 	return args
 }
 
-// validatesRunner are the core modules of Beam's Python SDK with tests that are
-// marked as validating a runner.
-var validatesRunner = []string{
-	"apache_beam.pipeline_test",
-	"apache_beam.transforms.combinefn_lifecycle_test",
-	"apache_beam.transforms.deduplicate_test",
-	"apache_beam.transforms.combiners_test",
-	"apache_beam.transforms.dofn_lifecycle_test",
-	"apache_beam.transforms.util_test",
-	"apache_beam.transforms.sideinputs_test",
-	"apache_beam.transforms.ptransform_test",
-	"apache_beam.metrics.metric_test",
-	"apache_beam.runners.portability.fn_api_runner.fn_runner_test",
-	"apache_beam.runners.portability.fn_api_runner.translations_test",
-}
-
-// pySuites are the suites of the Python SDK.
-var pySuites = []struct {
-	name, mode string
-	smoke      bool
-	// args select the tests, options are added to the pipeline options.
-	args    []string
-	options string
-}{
-	{name: "python-fnapirunner", mode: "batch", smoke: true, args: []string{"fn_api_runner_suite.py::Batch"}},
-	{name: "python-fnapirunner", mode: "streaming", args: []string{"fn_api_runner_suite.py::Streaming"}},
-	{
-		name: "python-validatesrunner", mode: "batch", options: " --runner=PortableRunner",
-		args: append([]string{"-m", "it_validatesrunner and not no_sickbay_batch", "--pyargs"}, validatesRunner...),
-	},
-	{
-		name: "python-validatesrunner", mode: "streaming", options: " --runner=PortableRunner --streaming",
-		args: append([]string{"-m", "it_validatesrunner and not no_sickbay_streaming", "--pyargs"}, validatesRunner...),
-	},
-}
-
 // pyTestTimeout limits each Python test; the slowest takes ten seconds.
 const pyTestTimeout = 60 * time.Second
 
 func TestPythonSuites(t *testing.T) {
-	for _, suite := range pySuites {
-		t.Run(suite.name+"."+suite.mode, func(t *testing.T) {
-			if suite.smoke {
-				need(t, smoke, python)
-			} else {
-				need(t, python)
-			}
-			interpreter := mustPython(t)
-			s := startServer(t)
-			run := PySuite{
-				Python: interpreter, Dir: filepath.Join(mustPaths(t).Root, "conformance", "python"),
-				Args: append([]string{
-					"--test-pipeline-options=--job_endpoint=" + s.endpoint + " --environment_type=LOOPBACK" + suite.options,
-				}, suite.args...),
-				Timeout: pyTestTimeout, Temp: t.TempDir(), Log: createLog(t, "log"),
-			}
-			outcomes, err := run.Run(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			check(t, suite.name, suite.mode, outcomes)
-		})
+	for _, suite := range PythonSuites() {
+		for _, mode := range suite.Modes {
+			t.Run(suite.Name+"."+mode.Name, func(t *testing.T) {
+				needMode(t, mode, python)
+				interpreter := mustPython(t)
+				run := PySuite{
+					Python: interpreter, Dir: filepath.Join(mustPaths(t).Root, "conformance", "python"),
+					Options: append(pythonOptions(t, mode.Environment, interpreter), mode.Options...),
+					Tests:   slices.Concat(mode.Tests, suite.Tests), NotApplicable: suite.notApplicable(mode),
+					Timeout: pyTestTimeout, Log: createLog(t, "log"),
+				}
+				check(t, suite, mode, func() ([]Outcome, error) {
+					run.Temp = t.TempDir()
+					return run.Run(t.Context())
+				})
+			})
+		}
 	}
+}
+
+// pythonOptions returns the options of the Python SDK for an environment, and
+// starts a server unless the tests do.
+func pythonOptions(t *testing.T, env Environment, interpreter string) []string {
+	t.Helper()
+	if env == DropIn {
+		return []string{"--prism_bin=" + dropIn(t), "--environment_type=LOOPBACK"}
+	}
+	options := []string{"--job_endpoint=" + startServer(t).endpoint}
+	switch env {
+	case Loopback:
+		return append(options, "--environment_type=LOOPBACK")
+	case Loopback2:
+		return append(options, "--environment_type=LOOPBACK", "--sdk_worker_parallelism=2", "--experiments=use_loopback_process_worker")
+	case Process:
+		config, err := json.Marshal(map[string]any{
+			"command": filepath.Join(mustPaths(t).Root, "conformance", "python", "worker.sh"),
+			"env":     map[string]string{"PYTHON": interpreter},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(options, "--environment_type=PROCESS", "--environment_config="+string(config))
+	case Container, DropIn:
+	}
+	t.Fatalf("the suites of the Python SDK have no environment %d", env)
+	return nil
 }

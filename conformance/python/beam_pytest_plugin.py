@@ -50,6 +50,12 @@ def pytest_addoption(parser):
       default='',
       metavar='FILE',
       help='write the outcome of each test to FILE, as JSON lines')
+  group.addoption(
+      '--not-applicable',
+      action='append',
+      default=[],
+      metavar='NAME=REASON',
+      help='skip a test, named as in the outcomes')
 
 
 def pytest_configure(config):
@@ -65,6 +71,15 @@ def pytest_configure(config):
   path = config.getoption('--outcomes')
   if path:
     config.pluginmanager.register(Outcomes(path), 'outcomes')
+
+
+def pytest_collection_modifyitems(config, items):
+  reasons = dict(
+      option.split('=', 1) for option in config.getoption('--not-applicable'))
+  for item in items:
+    reason = reasons.get(short_name(item.nodeid))
+    if reason:
+      item.add_marker(pytest.mark.skip(reason=reason))
 
 
 class Outcomes:
