@@ -22,6 +22,7 @@ RACE := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race,-tags=invariants)
 TEST_TIMEOUT ?= 30m
 FUZZTIME     ?= 5s
 SDK          ?=
+COUNT        ?= 1
 PKG          ?= ./...
 INPUT        ?=
 BENCH_ARGS   ?=
@@ -112,10 +113,14 @@ fuzz-smoke: ## Run every fuzz target for a few seconds (FUZZTIME=5s)
 	echo "$$count fuzz targets ran"
 
 .PHONY: conformance
-conformance: build .venv ## Run all of Beam's own suites of one SDK (SDK=go or SDK=python)
-	@case '$(SDK)' in go|python) ;; *) echo 'say which: make conformance SDK=go, or SDK=python' >&2; exit 2;; esac
+conformance: build .venv ## Run all suites of one SDK (SDK=go, python, java or typescript; COUNT=5 runs each five times)
+	@case '$(SDK)' in go|python|java|typescript) ;; *) echo 'say which: make conformance SDK=go, python, java or typescript' >&2; exit 2;; esac
 	@mkdir -p out
-	GORUNNER_CONFORMANCE=$(SDK) $(GOTESTSUM) -count=1 -timeout=3h ./conformance/...
+	GORUNNER_CONFORMANCE=$(SDK) GORUNNER_CONFORMANCE_COUNT=$(COUNT) $(GOTESTSUM) -count=1 -timeout=10h ./conformance/...
+
+.PHONY: conformance-doc
+conformance-doc: ## Write docs/conformance.md from the outcomes of the suites
+	$(GO) run ./conformance/report
 
 .PHONY: conformance-smoke
 conformance-smoke: build .venv ## Run the part of Beam's suites that belongs to make test

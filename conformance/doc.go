@@ -6,17 +6,22 @@
 //
 // The environment variable GORUNNER_CONFORMANCE says how much:
 //
-//	none    nothing that needs a server
-//	smoke   a part of both SDKs in about three minutes; the default
-//	go      all suites of the Go SDK
-//	python  all suites of the Python SDK
-//	all     everything
+//	none        nothing that needs a server
+//	smoke       a part of Go and Python in about three minutes; the default
+//	go          all suites of the Go SDK
+//	python      all suites of the Python SDK
+//	java        all suites of the Java SDK
+//	typescript  all suites of the TypeScript SDK
+//	all         everything
 //
 // GORUNNER_BIN names the binary (otherwise it is built), GORUNNER_PYTHON a
 // Python that has the packages of python/requirements.txt (otherwise
-// .venv/bin/python). GORUNNER_CONFORMANCE_ENDPOINT names a job service that
-// already runs and is used instead of a server of ours: so the suites tell
-// where other runners stand.
+// .venv/bin/python). GORUNNER_CONFORMANCE_COUNT says how often each suite runs: a
+// test that does not end the same way each time has failed.
+//
+// GORUNNER_CONFORMANCE_PEER, which is prism or python, measures that runner of
+// Beam's instead: its lists are in peers/PEER. GORUNNER_CONFORMANCE_ENDPOINT
+// names a job service that already runs and is used instead of starting one.
 //
 // # Expected lists
 //
@@ -30,7 +35,9 @@
 // A test that ends otherwise, is missing in the list or is gone fails the run,
 // and so does one that newly passes. Run the tests with GORUNNER_REWRITE=1 to
 // write the lists anew, and look at the difference before it is committed. All
-// outcomes are also written to out/conformance/SUITE.MODE.tsv.
+// outcomes are also written to out/conformance/SUITE.MODE.tsv, and the command
+// report makes docs/conformance.md of them. Which suites and modes there are is
+// said in suites.go, as data.
 //
 // # Parts
 //

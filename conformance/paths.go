@@ -20,6 +20,10 @@ type Paths struct {
 
 // FindPaths finds the repository that dir is in and makes the folders.
 func FindPaths(dir string) (Paths, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Paths{}, err
+	}
 	for {
 		mod, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 		if err == nil && strings.HasPrefix(string(mod), "module github.com/gorunner/gorunner\n") {
@@ -32,7 +36,7 @@ func FindPaths(dir string) (Paths, error) {
 		dir = parent
 	}
 	p := Paths{Root: dir, Cache: filepath.Join(dir, ".cache", "conformance"), Out: filepath.Join(dir, "out", "conformance")}
-	err := errors.Join(os.MkdirAll(p.Cache, 0o755), os.MkdirAll(p.Out, 0o755))
+	err = errors.Join(os.MkdirAll(p.Cache, 0o755), os.MkdirAll(p.Out, 0o755))
 	return p, err
 }
 

@@ -24,11 +24,13 @@ var rewrite = flag.Bool("rewrite", os.Getenv("GORUNNER_REWRITE") == "1", "write 
 type scope string
 
 const (
-	none   scope = "none"
-	smoke  scope = "smoke"
-	goSDK  scope = "go"
-	python scope = "python"
-	all    scope = "all"
+	none       scope = "none"
+	smoke      scope = "smoke"
+	goSDK      scope = "go"
+	python     scope = "python"
+	java       scope = "java"
+	typescript scope = "typescript"
+	all        scope = "all"
 )
 
 // need skips the test unless one of the scopes, or all, is chosen.
@@ -38,9 +40,9 @@ func need(t *testing.T, scopes ...scope) {
 	switch chosen {
 	case "":
 		chosen = smoke
-	case none, smoke, goSDK, python, all:
+	case none, smoke, goSDK, python, java, typescript, all:
 	default:
-		t.Fatalf("GORUNNER_CONFORMANCE=%q is none of none, smoke, go, python, all", chosen)
+		t.Fatalf("GORUNNER_CONFORMANCE=%q is none of none, smoke, go, python, java, typescript, all", chosen)
 	}
 	for _, s := range append(scopes, all) {
 		if s == chosen {

@@ -64,6 +64,9 @@ func modes(list ...Mode) []Mode {
 	return list
 }
 
+// AllSuites returns all there are.
+func AllSuites() []Suite { return slices.Concat(GoSuites(), PythonSuites()) }
+
 // GoSuites returns Beam's tests of the Go SDK.
 func GoSuites() []Suite {
 	suites := []Suite{

@@ -170,6 +170,19 @@ SOME = [
 ]
 
 
+# Elements of a stream, and the watermarks between them.
+EVENTS = [
+    [('a', (7, 'x')), ('b', (3, 'y'))],
+    [('a', (1, 'x'))],
+    5,  # 1 is over a second later, unless it merges with 7
+    [('a', (30, 'x'))],
+    [('a', (5, 'y'))],
+    20,
+    [('a', (33, 'y')), ('b', (28, 'x'))],
+    [('a', (26, 'z'))],
+]
+
+
 class CustomWindows(unittest.TestCase):
   def both(self, build, streaming=False):
     """Runs the pipeline that build makes in both runners and compares."""
@@ -259,67 +272,51 @@ class CustomWindows(unittest.TestCase):
 
     self.both(build)
 
-  def streamed(self, fn, stream, transform=None, **windowing):
+  def streamed(self, fn, events, transform=None, **windowing):
     def build(p):
+      # Made anew for each pipeline: a TestStream belongs to the one it is in.
+      stream = TestStream()
+      for event in [0, *events]:
+        if isinstance(event, list):
+          stream.add_elements(event)
+        else:
+          stream.advance_watermark_to(event)
       return (
-          p | stream | beam.Map(stamp) | beam.WindowInto(fn, **windowing)
+          p | stream.advance_watermark_to_infinity() | beam.Map(stamp)
+          | beam.WindowInto(fn, **windowing)
           | (transform or beam.GroupByKey()))
 
     self.both(build, streaming=True)
 
-  def stream(self):
-    return (
-        TestStream()
-        .advance_watermark_to(0)
-        .add_elements([('a', (7, 'x')), ('b', (3, 'y'))])
-        .add_elements([('a', (1, 'x'))])
-        .advance_watermark_to(5)  # 1 is over, unless it merges with 7
-        .add_elements([('a', (30, 'x'))])
-        .add_elements([('a', (5, 'y'))])
-        .advance_watermark_to(20)
-        .add_elements([('a', (33, 'y')), ('b', (28, 'x'))])
-        .add_elements([('a', (26, 'z'))])
-        .advance_watermark_to_infinity())
-
   def test_stream_fixed(self):
-    self.streamed(LabelledFixed(), self.stream())
+    self.streamed(LabelledFixed(), EVENTS)
 
   def test_stream_sessions_by_label(self):
-    self.streamed(LabelledSessions(), self.stream())
+    self.streamed(LabelledSessions(), EVENTS)
 
   def test_stream_sessions_with_label(self):
-    self.streamed(CountingSessions(), self.stream())
+    self.streamed(CountingSessions(), EVENTS)
 
   def test_stream_combine(self):
-    self.streamed(
-        CountingSessions(),
-        self.stream(),
-        'Sum' >> SumOfTimes())
+    self.streamed(CountingSessions(), EVENTS, SumOfTimes())
 
   def test_stream_bridge(self):
     """Windows of earlier bundles become one when the gap is filled."""
     self.streamed(
         CountingSessions(),
-        TestStream()
-        .advance_watermark_to(0)
-        .add_elements([('a', (10, 'x'))])
-        .add_elements([('a', (2, 'z'))])
-        .add_elements([('a', (18, 'y'))])
-        .add_elements([('a', (14, 'q'))])
-        .add_elements([('a', (6, 'r'))])
-        .advance_watermark_to_infinity())
+        [[('a', (t, label))]
+         for t, label in ((10, 'x'), (2, 'z'), (18, 'y'), (14, 'q'), (6, 'r'))])
 
   def test_stream_late(self):
     self.streamed(
         LabelledSessions(),
-        TestStream()
-        .advance_watermark_to(0)
-        .add_elements([('a', (1, 'x')), ('a', (2, 'y'))])
-        .advance_watermark_to(8)
-        .add_elements([('a', (3, 'x'))])  # late, but allowed
-        .advance_watermark_to(30)
-        .add_elements([('a', (4, 'x'))])  # its window is forgotten
-        .advance_watermark_to_infinity(),
+        [
+            [('a', (1, 'x')), ('a', (2, 'y'))],
+            8,
+            [('a', (3, 'x'))],  # late, but allowed
+            30,
+            [('a', (4, 'x'))],  # its window is forgotten
+        ],
         allowed_lateness=10,
         trigger=trigger.AfterWatermark(late=trigger.AfterCount(1)),
         accumulation_mode=trigger.AccumulationMode.ACCUMULATING)
@@ -327,14 +324,14 @@ class CustomWindows(unittest.TestCase):
   def test_stream_early_accumulating(self):
     self.streamed(
         CountingSessions(),
-        self.stream(),
+        EVENTS,
         trigger=trigger.AfterWatermark(early=trigger.AfterCount(1)),
         accumulation_mode=trigger.AccumulationMode.ACCUMULATING)
 
   def test_stream_early_discarding(self):
     self.streamed(
         CountingSessions(),
-        self.stream(),
+        EVENTS,
         trigger=trigger.AfterWatermark(early=trigger.AfterCount(1)),
         accumulation_mode=trigger.AccumulationMode.DISCARDING)
 
