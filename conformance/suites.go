@@ -65,7 +65,9 @@ func modes(list ...Mode) []Mode {
 }
 
 // AllSuites returns all there are.
-func AllSuites() []Suite { return slices.Concat(GoSuites(), PythonSuites()) }
+func AllSuites() []Suite {
+	return slices.Concat(GoSuites(), PythonSuites(), JavaSuites(), TypeScriptSuites())
+}
 
 // GoSuites returns Beam's tests of the Go SDK.
 func GoSuites() []Suite {
@@ -168,5 +170,32 @@ func PythonSuites() []Suite {
 			About: "windows with a coder and a way to merge of the user's own, compared with the classic direct runner",
 			Modes: modes(Mode{}),
 		},
+	}
+}
+
+// JavaSuites returns the tests of the Java SDK. Those of Beam's archive of tests
+// run in versions that can be had: see java/pom.xml.
+func JavaSuites() []Suite {
+	xlang := "needs expansion services of other languages"
+	return []Suite{
+		{
+			Name: "java-programs", About: "our own programs in Java",
+			Modes: modes(Mode{}, Mode{Environment: Process}),
+		},
+		{
+			Name: "java-validatesrunner", About: "what Beam's Java SDK 2.73.0 marks as validating a runner",
+			Modes: modes(Mode{}),
+			NotApplicable: map[string]string{
+				"ValidateRunnerXlangTest": xlang,
+			},
+		},
+	}
+}
+
+// TypeScriptSuites returns the tests of the TypeScript SDK.
+func TypeScriptSuites() []Suite {
+	return []Suite{
+		{Name: "typescript-programs", About: "our own programs in TypeScript", Modes: modes(Mode{})},
+		{Name: "typescript-beam", About: "Beam's own tests of pipelines in TypeScript", Modes: modes(Mode{})},
 	}
 }
