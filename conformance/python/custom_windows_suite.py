@@ -149,7 +149,7 @@ class Write(beam.DoFn):
       pane=beam.DoFn.PaneInfoParam):
     if isinstance(element, tuple) and not isinstance(element[1], (int, str)):
       element = element[0], sorted(element[1])
-    line = f'{element!r} in {w!r} at {float(t):g} {pane.timing} {pane.index}'
+    line = f'{element!r} in {w!r} at {int(t)} {pane.timing} {pane.index}'
     with open(self._path, 'a', encoding='utf-8') as f:
       f.write(line + '\n')
 
