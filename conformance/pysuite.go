@@ -86,7 +86,9 @@ func (s PySuite) runSome(ctx context.Context, file string, done []string) (int, 
 	}
 	cmd := exec.CommandContext(ctx, s.Python, append(args, s.Tests...)...)
 	cmd.Dir = s.Dir
-	cmd.Env = append(os.Environ(), "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1")
+	// The SDK starts further workers with whatever "python" is.
+	path := filepath.Dir(s.Python) + string(filepath.ListSeparator) + os.Getenv("PATH")
+	cmd.Env = append(os.Environ(), "PYTHONHASHSEED=0", "PYTHONDONTWRITEBYTECODE=1", "PATH="+path)
 	cmd.Stdout, cmd.Stderr = s.Log, s.Log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	// Workers that pytest has started hold its output: they must go too.

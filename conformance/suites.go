@@ -171,6 +171,11 @@ func PythonSuites() []Suite {
 			Modes: modes(Mode{Environment: DropIn}),
 		},
 		{
+			Name: "python-model", Tests: []string{"model_suite.py"},
+			About: "points of the model that runners get wrong",
+			Modes: modes(Mode{}, Mode{Environment: Loopback2}),
+		},
+		{
 			Name: "python-windows", Tests: []string{"custom_windows_suite.py"},
 			About: "windows with a coder and a way to merge of the user's own, compared with the classic direct runner",
 			Modes: modes(Mode{}),
