@@ -23,12 +23,17 @@ type Timer struct {
 	Clear bool
 	// Fire is when the timer is due, in milliseconds of its time domain.
 	Fire element.EventTime
-	// Hold is the event time of what the timer will emit.
+	// Hold is the event time of what the timer will emit. It is [HoldNothing],
+	// and so beyond the limits, if that is nothing.
 	Hold element.EventTime
 	Pane []byte
 	// Size is the number of bytes of the whole timer.
 	Size int
 }
+
+// HoldNothing is the hold of a timer that must emit nothing, which its SDK
+// checks as it fires.
+const HoldNothing = element.MaxTime + 1
 
 // CutTimer cuts the timer at the start of b.
 func CutTimer(b []byte, key, window *Coder) (Timer, error) {
@@ -68,6 +73,9 @@ func CutTimer(b []byte, key, window *Coder) (Timer, error) {
 		return t, fmt.Errorf("timer times: %w", err)
 	}
 	t.Fire, t.Hold = timeWithin(b[at:]), timeWithin(b[at+8:])
+	if rawTime(b[at+8:]) > element.MaxTime {
+		t.Hold = HoldNothing
+	}
 	at += 16
 	if n, err = measurePane(b[at:]); err != nil {
 		return t, fmt.Errorf("timer pane: %w", err)
@@ -78,8 +86,10 @@ func CutTimer(b []byte, key, window *Coder) (Timer, error) {
 }
 
 // timeWithin reads 8 bytes as a time within the limits.
-func timeWithin(b []byte) element.EventTime {
-	return within(element.EventTime(binary.BigEndian.Uint64(b) ^ (1 << 63)))
+func timeWithin(b []byte) element.EventTime { return within(rawTime(b)) }
+
+func rawTime(b []byte) element.EventTime {
+	return element.EventTime(binary.BigEndian.Uint64(b) ^ (1 << 63))
 }
 
 // PutTimer appends the encoding of a timer.

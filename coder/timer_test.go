@@ -90,6 +90,17 @@ func TestCutTimerKeepsTimesWithinLimits(t *testing.T) {
 	}
 }
 
+// TestTimerThatEmitsNothing keeps what tells the SDK so.
+func TestTimerThatEmitsNothing(t *testing.T) {
+	want := coder.Timer{Key: []byte{0}, NumWindows: 1, Fire: 1, Hold: coder.HoldNothing, Pane: []byte{coder.PaneOnlyFiring}}
+	data := coder.PutTimer(nil, want)
+	got, err := coder.CutTimer(data, coder.Must(coder.Bytes), coder.Must(coder.GlobalWindow))
+	want.Tag, want.Windows, want.Size = []byte{}, []byte{}, len(data)
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("error %v, timer (-want +got):\n%s", err, diff)
+	}
+}
+
 func TestCutTimerMalformed(t *testing.T) {
 	tests := []struct{ name, key, window, timer string }{
 		{"key", "varint", "global_window", endless + "\x01"},

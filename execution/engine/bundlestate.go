@@ -212,6 +212,11 @@ func (b *bundleState) Append(_ context.Context, key harness.StateKey, data []byt
 		case harness.PartBag:
 			return b.txn.Append(cell, "", data)
 		case harness.PartMapValues:
+			if len(data) == 0 {
+				// The value of a set's member may have no byte; the member is there
+				// all the same. Where nothing else tells, SDKs read it from one.
+				data = []byte{0}
+			}
 			return b.txn.Append(cell, string(k.MapKey), data)
 		case harness.PartOrderedList:
 			return b.appendSorted(cell, k, data)

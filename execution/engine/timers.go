@@ -159,7 +159,7 @@ func (c *timerCollector) add(family int, f *timerFamily, t coder.Timer) error {
 			Group:  shuffle.KeyGroup(t.Key, f.groups),
 			Domain: f.spec.Domain,
 			Fire:   t.Fire,
-			Hold:   t.Hold,
+			Hold:   min(t.Hold, element.MaxTime),
 		}}
 		if !t.Clear {
 			one := t
