@@ -182,6 +182,25 @@ func (q *Queue) Lock(g element.KeyGroup) (Lease, bool) {
 	return Lease{Groups: []element.KeyGroup{g}}, true
 }
 
+// LeaseGroup leases one group with its blocks; it fails if the group is locked
+// or has none.
+func (q *Queue) LeaseGroup(g element.KeyGroup) (Lease, bool) {
+	blocks := q.groups[g].blocks
+	if len(blocks) == 0 {
+		return Lease{}, false
+	}
+	l, ok := q.Lock(g)
+	if !ok {
+		return Lease{}, false
+	}
+	for i := range blocks {
+		q.bytes -= int64(blocks[i].Bytes())
+		q.count -= int64(blocks[i].Count)
+	}
+	l.Blocks, q.groups[g].blocks = blocks, nil
+	return l, true
+}
+
 // Settle ends a lease: its groups are unlocked. What the bundle has not
 // consumed was pushed again before.
 func (q *Queue) Settle(l Lease) {

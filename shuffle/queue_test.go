@@ -62,9 +62,13 @@ func (s *queueScript) run(_ *testing.T, d *datadriven.TestData) string {
 			d.Fatalf(s.t, "group: %v", err)
 		}
 		d.ScanArgs(s.t, "as", &name)
-		l, ok := s.queue.Lock(element.KeyGroup(g))
+		lease := s.queue.Lock
+		if d.HasArg("blocks") {
+			lease = s.queue.LeaseGroup
+		}
+		l, ok := lease(element.KeyGroup(g))
 		if !ok {
-			return "locked already\n"
+			return "locked already, or empty\n"
 		}
 		s.leases = append(s.leases, namedLease{name, l})
 	case "settle":
@@ -207,6 +211,30 @@ func (m *queueModel) lock(t *rapid.T) {
 	}
 }
 
+func (m *queueModel) leaseGroup(t *rapid.T) {
+	if m.groups == 0 {
+		t.Skip("no key groups")
+	}
+	g := element.KeyGroup(rapid.IntRange(0, m.groups-1).Draw(t, "group"))
+	l, ok := m.queue.LeaseGroup(g)
+	if want := !m.leased[g] && len(m.queued[g]) > 0; ok != want {
+		t.Fatalf("lease of group %d, leased %v with %v: got %v", g, m.leased[g], m.queued[g], ok)
+	}
+	if !ok {
+		return
+	}
+	var got []int
+	for i := range l.Blocks {
+		got = append(got, l.Blocks[i].Count)
+	}
+	if !slices.Equal(got, m.queued[g]) || !slices.Equal(l.Groups, []element.KeyGroup{g}) {
+		t.Fatalf("lease of group %d: got blocks %v of %v, want %v", g, got, l.Groups, m.queued[g])
+	}
+	delete(m.queued, g)
+	m.leased[g] = true
+	m.leases = append(m.leases, l)
+}
+
 func (m *queueModel) settle(t *rapid.T) {
 	if len(m.leases) == 0 {
 		t.Skip("nothing is leased")
@@ -250,7 +278,7 @@ func TestQueueAgainstModel(t *testing.T) {
 				queued: make(map[element.KeyGroup][]int), leased: make(map[element.KeyGroup]bool),
 			}
 			t.Repeat(map[string]func(*rapid.T){
-				"push": m.push, "lease": m.lease, "lock": m.lock, "settle": m.settle, "": m.check,
+				"push": m.push, "lease": m.lease, "lock": m.lock, "lease group": m.leaseGroup, "settle": m.settle, "": m.check,
 			})
 		}))
 	}

@@ -125,6 +125,21 @@ func TestMultimap(t *testing.T) {
 	}
 }
 
+// TestSet keeps members whose value has no byte, and lets SDKs see them.
+func TestSet(t *testing.T) {
+	store := state.NewMemory()
+	b := stateOn(store)
+	add(t, b, mapKey(harness.PartMapValues, "member"), nil)
+	if err := b.txn.Apply(); err != nil {
+		t.Fatal(err)
+	}
+	b = stateOn(store)
+	expect(t, b, mapKey(harness.PartMapKeys, ""), "member")
+	expect(t, b, mapKey(harness.PartMapValues, "member"), "\x00")
+	empty(t, b, mapKey(harness.PartMapValues, "member"))
+	expect(t, b, mapKey(harness.PartMapKeys, ""), "")
+}
+
 // TestMultimapEntries reads each key with the iterable of its values, where the
 // runner can count them.
 func TestMultimapEntries(t *testing.T) {

@@ -95,12 +95,14 @@ type stageState struct {
 	upstream, sides []*stageState
 	// gate is not nil where the stage reads views that are shown window by
 	// window, viewed where it shows one.
-	gate     *gate
-	viewed   *viewGate
-	retries  []*work
-	delayed  []delayedBlock // by due
-	timers   *timer.Set     // nil if the stage has none
-	fired    bool           // the last work was timers
+	gate    *gate
+	viewed  *viewGate
+	retries []*work
+	delayed []delayedBlock // by due
+	timers  *timer.Set     // nil if the stage has none
+	fired   bool           // the last work was timers
+	// gaveWay are the key groups with due timers that have let elements go first.
+	gaveWay  map[element.KeyGroup]bool
 	running  int
 	finished bool
 	// splittable elements are leased few at a time.
@@ -237,6 +239,7 @@ func newStageState(p *plan.Plan, stage *plan.Stage) *stageState {
 	st.incoming = st.queue
 	if len(timerFamilies(p, stage)) > 0 {
 		st.timers = timer.NewSet(groups)
+		st.gaveWay = map[element.KeyGroup]bool{}
 	}
 	return st
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
@@ -40,16 +41,24 @@ func (s *scheduler) due(st *stageState) (d plan.TimeDomain, g element.KeyGroup, 
 // fire makes work of the timers of one key group that are due, nil if there
 // are none.
 //
-// Timers go in bundles of their own, event timers ahead of the group's
-// elements: those cannot be earlier, for they hold the watermark that let the
-// timers fire. Timers in processing time, which may be due again and again,
-// take turns with elements.
+// Timers go in bundles of their own. What users have set in event time gives way
+// once to the elements of the group: those came before the watermark did that
+// let the timers fire, and may set them anew. The operators' own event timers
+// go first, for the elements cannot be earlier. Timers in processing time,
+// which may be due again and again, take turns with elements.
 func (s *scheduler) fire(st *stageState) *work {
 	d, g, ok := s.due(st)
 	if !ok || d != plan.EventTimeDomain && st.fired && st.queue.Available() {
 		st.fired = false
 		return nil
 	}
+	if d == plan.EventTimeDomain && st.env.id != native && !st.gaveWay[g] {
+		if lease, ok := st.queue.LeaseGroup(g); ok {
+			st.gaveWay[g] = true
+			return &work{queue: st.queue, lease: lease}
+		}
+	}
+	delete(st.gaveWay, g)
 	st.fired = true
 	lease, free := st.queue.Lock(g)
 	invariants.Assert(free, "stage %s: key group %d fires and is in another bundle", st.Name, g)
@@ -66,6 +75,7 @@ func (s *scheduler) apply(b *bundle, changes []timerChange) {
 	st := b.stage
 	for i := range changes {
 		t := &changes[i].timer
+		s.byOurClock(st, t)
 		var old *timer.Timer
 		if t.Data == nil {
 			old = st.timers.Remove(t.Name)
@@ -79,6 +89,14 @@ func (s *scheduler) apply(b *bundle, changes []timerChange) {
 	}
 	for _, t := range b.work.timers {
 		s.letGo(st, t)
+	}
+}
+
+// byOurClock translates the processing time of a timer that an SDK has set: it
+// knows the clock of the world alone, and meant a delay from now.
+func (s *scheduler) byOurClock(st *stageState, t *timer.Timer) {
+	if s.virtual() && st.env.id != native && t.Domain == plan.ProcessingTimeDomain && t.Fire < element.MaxTime {
+		t.Fire += element.EventTime((s.clock - s.now) / time.Millisecond)
 	}
 }
 
