@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -165,13 +166,13 @@ type world struct {
 	// translateErr is the answer to every pipeline.
 	translateErr   error
 	translatePanic bool
+
+	mu sync.Mutex
 	// translated are the options of the last translation.
 	translated translate.Options
-
-	mu        sync.Mutex
-	workers   []*fakeWorker
-	processes []*fakeProcess
-	stopped   int // processes
+	workers    []*fakeWorker
+	processes  []*fakeProcess
+	stopped    int // processes
 }
 
 func newWorld(t *testing.T, opts Options, edit func(*world)) *world {
@@ -244,7 +245,8 @@ func (w *world) deps() Deps {
 			}
 			w.mu.Lock()
 			w.processes = append(w.processes, p)
-			worker := w.workers[len(w.workers)-1]
+			i := slices.IndexFunc(w.workers, func(f *fakeWorker) bool { return f.ID() == l.WorkerID })
+			worker := w.workers[i]
 			w.mu.Unlock()
 			w.onExpect(worker)
 			return p, nil
@@ -267,7 +269,9 @@ func (w *world) translate(p *pipepb.Pipeline, o translate.Options) (*translate.T
 	if w.translateErr != nil {
 		return nil, w.translateErr
 	}
+	w.mu.Lock()
 	w.translated = o
+	w.mu.Unlock()
 	return &translate.Translation{
 		Plan:         &plan.Plan{Stages: []*plan.Stage{fakeStage()}, Environments: []plan.EnvironmentID{"env"}},
 		Descriptors:  map[plan.StageID]*fnpb.ProcessBundleDescriptor{0: {}},
