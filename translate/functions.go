@@ -15,15 +15,14 @@ import (
 // are described and executed as the stages of the graph are.
 func (t *translator) makeFunctions() error {
 	for _, s := range t.stages {
-		var err error
 		switch {
 		case s.class == leafGroup || s.class == leafView:
-			s.merge, err = t.mergeFunction(s.input.windowing)
+			var err error
+			if s.merge, err = t.mergeFunction(s.input.windowing); err != nil {
+				return err
+			}
 		case s.splittable:
-			s.truncate, err = t.truncateFunction(s)
-		}
-		if err != nil {
-			return err
+			s.truncate = t.truncateFunction(s)
 		}
 	}
 	return nil
@@ -44,9 +43,9 @@ func (t *translator) addFunction(n *node, in, out *edge) *stage {
 
 // truncateFunction truncates restrictions of a stage: they come from its queue
 // and go back there. Where the SDK has no such transform, there is none.
-func (t *translator) truncateFunction(of *stage) (*stage, error) {
+func (t *translator) truncateFunction(of *stage) *stage {
 	if !capable(t.components.GetEnvironments()[of.env], urnTruncateSized) {
-		return nil, nil
+		return nil
 	}
 	process := of.nodes[0]
 	in := process.from[0]
@@ -55,7 +54,7 @@ func (t *translator) truncateFunction(of *stage) (*stage, error) {
 	n.id, n.part = t.partID(process.id, "Truncate"), "/Truncate"
 	n.splittable = false
 	n.to = []*collection{out}
-	return t.addFunction(n, in.edge, in.edge), nil
+	return t.addFunction(n, in.edge, in.edge)
 }
 
 // mergeFunction returns the function that merges the windows of a windowing
@@ -78,10 +77,7 @@ func (t *translator) mergeFunction(windowing string) (*stage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("WindowFn of %s: %w", inWindowing(windowing), err)
 	}
-	global, err := t.globalWindows(env)
-	if err != nil {
-		return nil, err
-	}
+	global := t.globalWindows(env)
 	nonce := t.coders.add("nonce", urnCoderBytes)
 	window := w.window.id
 	windows := t.coders.add(window+"/iterable", urnCoderIterable, window)
@@ -117,14 +113,14 @@ func (t *translator) functionEdge(c *collection) *edge {
 
 // globalWindows returns the id of a windowing strategy of one window, for what
 // the runner itself asks of an SDK.
-func (t *translator) globalWindows(env string) (string, error) {
+func (t *translator) globalWindows(env string) string {
 	id := "global"
 	for t.components.GetWindowingStrategies()[id] != nil {
 		id += "'"
 	}
 	id += "/" + env
 	if t.windowings[id] != nil {
-		return id, nil
+		return id
 	}
 	window := t.coders.add("global_window", urnCoderGlobalWindow)
 	w := &windowing{window: t.coders.wire(window), proto: &pipepb.WindowingStrategy{
@@ -140,7 +136,7 @@ func (t *translator) globalWindows(env string) (string, error) {
 	}}
 	w.plan = &plan.Windowing{Fn: plan.GlobalWindows{}, Window: w.window.coder, Trigger: plan.DefaultTrigger{}}
 	t.windowings[id] = w
-	return id, nil
+	return id
 }
 
 // mergeEnvironment is where the WindowFn of a strategy can be executed.

@@ -14,6 +14,7 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/gorunner/gorunner/internal/invariants"
 	"github.com/gorunner/gorunner/translate"
 )
 
@@ -147,7 +148,10 @@ func mutate(r *rand.Rand, p *pipepb.Pipeline) {
 
 // TestLarge holds translation to its promise: no pass is quadratic.
 func TestLarge(t *testing.T) {
-	const size = 5000
+	size := 5000
+	if invariants.Enabled {
+		size = 1000 // with the race detector each step takes many times as long
+	}
 	shapes := map[string]func(b builder){
 		"chain": func(b builder) {
 			for i := range size {
@@ -178,6 +182,20 @@ func TestLarge(t *testing.T) {
 		"side inputs": func(b builder) {
 			for i := range size {
 				b.parDo(fmt.Sprintf("t%d", i+1), "own", sidePayload("i1"), "t0", fmt.Sprintf("t%d", i))
+			}
+		},
+		"views": func(b builder) {
+			b.testStream("stream", "varint")
+			b.parDo("side", "own", nil, "stream")
+			for i := range size {
+				b.parDo(fmt.Sprintf("t%d", i+1), "own", sidePayload("i1"), fmt.Sprintf("t%d", i), "side")
+			}
+		},
+		"views in a row": func(b builder) {
+			b.testStream("stream", "varint")
+			b.parDo("s0", "own", nil, "stream")
+			for i := range size {
+				b.parDo(fmt.Sprintf("s%d", i+1), "own", sidePayload("i1"), "stream", fmt.Sprintf("s%d", i))
 			}
 		},
 		"side inputs of one": func(b builder) {

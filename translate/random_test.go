@@ -189,6 +189,8 @@ func interpretPlan(tr *translate.Translation) map[string]uint64 {
 			for _, o := range s.Outputs {
 				edges[o.Edge] += apply("impulse", 0)
 			}
+		case *plan.View:
+			// Readers see the edge itself.
 		case *plan.TestSource:
 			for _, o := range s.Outputs {
 				edges[o.Edge] += apply("test", 0)
