@@ -248,3 +248,36 @@ func TestStreamingOfBoundedInput(t *testing.T) {
 		}
 	}
 }
+
+// TestClosing holds that a last pane is what a user has asked for: Python's SDK
+// asks for one in every strategy, though its users cannot.
+func TestClosing(t *testing.T) {
+	for base, want := range map[string]plan.Closing{
+		"apache/beam_java17_sdk:2.77.0": plan.EmitAlways, "apache/beam_python3.11_sdk:2.77.0": plan.EmitIfNonEmpty,
+	} {
+		b := newBuilder()
+		b.Components.Environments["sdk"].Capabilities = []string{"beam:version:sdk_base:" + base}
+		b.windows("late", spec("beam:window_fn:global_windows:v1", nil), "global_window", func(ws *pipepb.WindowingStrategy) {
+			ws.EnvironmentId = "sdk"
+			ws.ClosingBehavior = pipepb.ClosingBehavior_EMIT_ALWAYS
+		})
+		b.testStream("test", "kv")
+		b.parDo("read", "kv", nil, "test")
+		b.add("grouped", "beam:transform:group_by_key:v1", nil, "grouped", "read")
+		b.Components.Pcollections["read"].WindowingStrategyId = "late"
+		b.parDo("use", "bytes", nil, "grouped")
+		p := mustTranslate(t, b)
+		found := false
+		for _, s := range p.Stages {
+			if k, ok := s.Kind.(*plan.GroupByKey); ok {
+				found = true
+				if k.Windowing.Closing != want {
+					t.Errorf("%s: closing pane %v, want %v", base, k.Windowing.Closing, want)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s: no GroupByKey in\n%s", base, p.Text())
+		}
+	}
+}

@@ -50,7 +50,7 @@ func (t *translator) windowingOf(id string) (*windowing, error) {
 		AllowedLateness: max(millis(ws.GetAllowedLateness()), 0),
 		Accumulation:    accumulation(ws.GetAccumulationMode()),
 		OutputTime:      outputTime(ws.GetOutputTime()),
-		Closing:         closing(ws.GetClosingBehavior()),
+		Closing:         t.closing(ws),
 		OnTime:          onTime(ws.GetOnTimeBehavior()),
 	}
 	w.plan.Trigger, w.triggerErr = t.trigger(ws.GetTrigger(), 0)
@@ -79,8 +79,14 @@ func outputTime(t pipepb.OutputTime_Enum) plan.OutputTime {
 	return plan.EndOfWindow
 }
 
-func closing(b pipepb.ClosingBehavior_Enum) plan.Closing {
-	if b == pipepb.ClosingBehavior_EMIT_ALWAYS {
+// closing is what happens when a window expires. Python's SDK has no setting
+// for it: it writes the same into every strategy, and its own runners have no
+// pane for it. So nobody who writes Python has asked for an empty last pane.
+func (t *translator) closing(ws *pipepb.WindowingStrategy) plan.Closing {
+	python := everyChoice(t.components.GetEnvironments()[ws.GetEnvironmentId()], 0, func(e *pipepb.Environment) bool {
+		return isSDK(e, "python")
+	})
+	if ws.GetClosingBehavior() == pipepb.ClosingBehavior_EMIT_ALWAYS && !python {
 		return plan.EmitAlways
 	}
 	return plan.EmitIfNonEmpty
