@@ -247,6 +247,47 @@ func (m *queueModel) settle(t *rapid.T) {
 	m.leases = slices.Delete(m.leases, i, i+1)
 }
 
+// giveBack returns blocks to the front of a group.
+func (m *queueModel) giveBack(t *rapid.T) {
+	g := element.Unkeyed
+	if m.groups > 0 {
+		g = element.KeyGroup(rapid.IntRange(0, m.groups-1).Draw(t, "group"))
+	}
+	var blocks []element.Block
+	var numbers []int
+	for range rapid.IntRange(0, 3).Draw(t, "blocks") {
+		m.next++
+		blocks = append(blocks, element.Block{Data: make([]byte, m.next%7), Count: m.next})
+		numbers = append(numbers, m.next)
+	}
+	m.queue.Return(g, blocks)
+	m.queued[g] = append(numbers, m.queued[g]...)
+}
+
+// detach takes out all there is, looks at it and puts it back.
+func (m *queueModel) detach(t *rapid.T) {
+	count, size := m.queue.Count(), m.queue.Bytes()
+	all := m.queue.Detach()
+	if m.queue.Count() != 0 || m.queue.Bytes() != 0 || m.queue.Available() || all.Count() != count || all.Bytes() != size {
+		t.Fatalf("%d elements are left of %d, %d are detached", m.queue.Count(), count, all.Count())
+	}
+	for all.Available() {
+		l := all.Lease(Limit{Bytes: 1 << 30, Elements: 1}) // of one group
+		g := element.Unkeyed
+		if m.groups > 0 {
+			g = l.Groups[0]
+		}
+		for i, b := range l.Blocks {
+			if b.Count != m.queued[g][0] {
+				t.Fatalf("detached block %d at %d, want %d", b.Count, i, m.queued[g][0])
+			}
+			m.queue.Push(g, b)
+			m.queued[g] = append(m.queued[g][1:], b.Count)
+		}
+		all.Settle(l)
+	}
+}
+
 func (m *queueModel) check(t *rapid.T) {
 	var count, size int64
 	available := false
@@ -278,7 +319,8 @@ func TestQueueAgainstModel(t *testing.T) {
 				queued: make(map[element.KeyGroup][]int), leased: make(map[element.KeyGroup]bool),
 			}
 			t.Repeat(map[string]func(*rapid.T){
-				"push": m.push, "lease": m.lease, "lock": m.lock, "lease group": m.leaseGroup, "settle": m.settle, "": m.check,
+				"push": m.push, "lease": m.lease, "lock": m.lock, "lease group": m.leaseGroup, "settle": m.settle,
+				"give back": m.giveBack, "detach": m.detach, "": m.check,
 			})
 		}))
 	}
