@@ -63,6 +63,9 @@ func (s *Stage) text(b *strings.Builder, what string) {
 		if side.View != 0 {
 			by = fmt.Sprintf(" by s%d", side.View)
 		}
+		if side.Map != 0 {
+			by += fmt.Sprintf(", mapped by s%d", side.Map)
+		}
 		fmt.Fprintf(b, "  view e%d%s as %s, %s of %s\n", side.Edge, by, side.Access, side.Tag, side.Transform)
 	}
 	if x, ok := s.Kind.(*Executable); ok {

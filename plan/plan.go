@@ -114,7 +114,13 @@ type SideInput struct {
 	Edge EdgeID
 	// View is the stage that materialises the edge pane by pane. It is 0, which
 	// is no view's id, where the edge is complete before it is read.
-	View      StageID
+	View StageID
+	// Map is the function that says which window of the view belongs to one of
+	// the main input. It is 0 where the edge is complete, where the runner knows
+	// that itself, and where the SDK cannot tell it either.
+	//
+	//	KV<nonce, window of the main input> -> KV<nonce, window of the view>
+	Map       StageID
 	Transform TransformID
 	// Tag is the transform's local name of the side input.
 	Tag    string

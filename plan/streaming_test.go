@@ -37,6 +37,8 @@ func streaming() *plan.Plan {
 			{ID: 4, Name: "sized", Value: sized, Windowing: global, Key: key},
 			{ID: 5, Name: "to merge", Value: coder.Must(coder.KV, coder.Must(coder.Bytes), windows), Windowing: global, Bounded: true},
 			{ID: 6, Name: "merged", Value: coder.Must(coder.KV, coder.Must(coder.Bytes), merged), Windowing: global, Bounded: true},
+			{ID: 7, Name: "to map", Value: coder.Must(coder.KV, coder.Must(coder.Bytes), global.Window), Windowing: global, Bounded: true},
+			{ID: 8, Name: "mapped", Value: coder.Must(coder.KV, coder.Must(coder.Bytes), custom), Windowing: global, Bounded: true},
 		},
 		Stages: []*plan.Stage{
 			{ID: 0, Name: "main", Kind: &plan.TestSource{}, Outputs: []plan.Output{{Edge: 0}}},
@@ -50,7 +52,7 @@ func streaming() *plan.Plan {
 			{
 				ID: 5, Name: "split", Kind: &plan.Executable{Environment: "sdk", Transforms: run("split")},
 				Input:      &plan.Input{Edge: 2, Keyed: true, Port: "source"},
-				SideInputs: []plan.SideInput{{Edge: 1, View: 2, Transform: "split", Tag: "i1"}},
+				SideInputs: []plan.SideInput{{Edge: 1, View: 2, Map: 9, Transform: "split", Tag: "i1"}},
 				Outputs:    []plan.Output{{Edge: 4, Port: "sink"}},
 			},
 			{
@@ -69,6 +71,10 @@ func streaming() *plan.Plan {
 			{
 				ID: 8, Name: "truncate", Kind: &plan.Executable{Environment: "sdk", Transforms: run("truncate")},
 				Input: &plan.Input{Edge: 4, Port: "source"}, Outputs: []plan.Output{{Edge: 4, Port: "sink"}},
+			},
+			{
+				ID: 9, Name: "map", Kind: &plan.Executable{Environment: "sdk", Transforms: run("map")},
+				Input: &plan.Input{Edge: 7, Port: "source"}, Outputs: []plan.Output{{Edge: 8, Port: "sink"}},
 			},
 		},
 		Tests: []plan.Test{{Sources: []plan.StageID{0, 1}, Events: []plan.TestEvent{
@@ -113,6 +119,10 @@ func TestValidateStreaming(t *testing.T) {
 		{func(p *plan.Plan) { p.Edges[1].Bounded = true }, "side input i1 of edge 1, bounded true, by view 2"},
 		{func(p *plan.Plan) { p.Stages[5].SideInputs[0].View = 3 }, "stage 3 is no view of edge 1 before it"},
 		{func(p *plan.Plan) { p.Stages[5].SideInputs[0].View = 9 }, "stage 9 is no view of edge 1 before it"},
+		{func(p *plan.Plan) { p.Stages[5].SideInputs[0].Map = 7 }, "function 7 does not map windows"},
+		{func(p *plan.Plan) { p.Stages[5].SideInputs[0].Map = 2 }, "function 2 does not map windows"},
+		{func(p *plan.Plan) { p.Edges[8].Value = p.Edges[7].Value }, "function 9 does not map windows"},
+		{func(p *plan.Plan) { p.Functions[2].Outputs[0].Edge = 20 }, "function 9 does not map windows"},
 		{func(p *plan.Plan) { p.Stages[2].Input.Edge = 0 }, "stage 2 is no view of edge 1 before it"},
 		{func(p *plan.Plan) { kind[*plan.Executable](t, p, 6).Splittable = false }, "stage 6: unbounded, but not splittable"},
 		{func(p *plan.Plan) { kind[*plan.Executable](t, p, 6).Truncate = 7 }, "stage 6: function 7 does not truncate"},
@@ -148,7 +158,7 @@ func kind[K plan.Kind](t *testing.T, p *plan.Plan, stage int) K {
 }
 
 func TestDumpStreaming(t *testing.T) {
-	const text = `plan: 7 stages, 7 edges, 4 key groups
+	const text = `plan: 7 stages, 9 edges, 4 key groups
 
 s0 test source "main"
   write e0
@@ -169,7 +179,7 @@ s4 group varint by length_prefix streaming merged by s7 "group"
 
 s5 execute in sdk "split"
   read e2 by key through source
-  view e1 by s2 as iterable, i1 of split
+  view e1 by s2, mapped by s9 as iterable, i1 of split
   run split  ""
   write e4 through sink
 
@@ -188,6 +198,11 @@ function s8 execute in sdk "truncate"
   run truncate  ""
   write e4 through sink
 
+function s9 execute in sdk "map"
+  read e7 through source
+  run map  ""
+  write e8 through sink
+
 test 0
   s0 emits 2 elements of 30 bytes
   s1 watermark 5ms
@@ -201,6 +216,8 @@ e3 grouped: kv<length_prefix,iterable<varint>> in custom(own, merging) unbounded
 e4 sized: kv<kv<kv<length_prefix,varint>,length_prefix>,double> in global unbounded, key length_prefix
 e5 to merge: kv<bytes,iterable<custom_window>> in global
 e6 merged: kv<bytes,kv<iterable<custom_window>,iterable<kv<custom_window,iterable<custom_window>>>>> in global
+e7 to map: kv<bytes,global_window> in global
+e8 mapped: kv<bytes,custom_window> in global
 `
 	if diff := cmp.Diff(text, streaming().Text()); diff != "" {
 		t.Errorf("text (-want +got):\n%s", diff)

@@ -211,7 +211,26 @@ func (v *validator) sideInputs(s *Stage) {
 		} else if side.View != 0 && !v.isView(s, side) {
 			v.fail("stage %d: side input %s: stage %d is no view of edge %d before it", s.ID, side.Tag, side.View, e.ID)
 		}
+		if side.Map != 0 && !v.maps(s, side) {
+			v.fail("stage %d: side input %s: function %d does not map windows", s.ID, side.Tag, side.Map)
+		}
 	}
+}
+
+// maps says whether the side input's function maps windows of the main input to
+// those of a view.
+func (v *validator) maps(s *Stage, side SideInput) bool {
+	f := v.functionAt(side.Map)
+	if side.View == 0 || s.Input == nil || f == nil || f.Input == nil || len(f.Outputs) != 1 {
+		return false
+	}
+	main, in, out := v.at(s.Input.Edge), v.at(f.Input.Edge), v.at(f.Outputs[0].Edge)
+	if main == nil || in == nil || out == nil {
+		return false
+	}
+	nonce, view := coder.Must(coder.Bytes), v.at(side.Edge)
+	return in.Value.Equal(coder.Must(coder.KV, nonce, main.Windowing.Window)) &&
+		out.Value.Equal(coder.Must(coder.KV, nonce, view.Windowing.Window))
 }
 
 // isView says whether the stage of that id makes the view, before s.

@@ -82,7 +82,7 @@ func (t *translator) buildStage(s *stage) *plan.Stage {
 				Access:    side.access,
 			}
 			if e.view != nil {
-				view.View = e.view.id
+				view.View, view.Map = e.view.id, idOf(side.mapping)
 			}
 			st.SideInputs = append(st.SideInputs, view)
 		}

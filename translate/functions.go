@@ -10,8 +10,8 @@ import (
 	"github.com/gorunner/gorunner/plan"
 )
 
-// makeFunctions makes the stages outside the graph: for a WindowFn that only
-// its SDK can merge the windows of, and for restrictions to be truncated. They
+// makeFunctions makes the stages outside the graph: for windows that only
+// their SDK can merge or map, and for restrictions to be truncated. They
 // are described and executed as the stages of the graph are.
 func (t *translator) makeFunctions() error {
 	for _, s := range t.stages {
@@ -23,6 +23,9 @@ func (t *translator) makeFunctions() error {
 			}
 		case s.splittable:
 			s.truncate = t.truncateFunction(s)
+		}
+		if err := t.mapFunctions(s); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -74,6 +74,9 @@ type sideInput struct {
 	tag        string
 	collection string
 	access     plan.Access
+	// mapping is the function that maps windows of the main input, if there is
+	// one.
+	mapping *stage
 }
 
 // collection is a PCollection.

@@ -239,7 +239,7 @@ func (r *resolver) fillParDo(n *node) error {
 			r.unsupported("%v: side input %q with access pattern %q", n, tag,
 				n.pardo.GetSideInputs()[tag].GetAccessPattern().GetUrn())
 		}
-		n.sides = append(n.sides, sideInput{tag, pc, access})
+		n.sides = append(n.sides, sideInput{tag: tag, collection: pc, access: access})
 	}
 	for _, tag := range slices.Sorted(maps.Keys(n.inputs)) {
 		if _, side := n.pardo.GetSideInputs()[tag]; side {

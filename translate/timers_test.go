@@ -63,7 +63,7 @@ func checkTimerCoders(t *testing.T, key string) {
 	}
 	tr := translator{
 		opts: Options{}.withDefaults(3), pipeline: p, components: p.GetComponents(),
-		windowings: map[string]*windowing{}, collections: map[string]*collection{}, merges: map[string]*stage{},
+		windowings: map[string]*windowing{}, collections: map[string]*collection{}, merges: map[string]*stage{}, mappings: map[mapping]*stage{},
 	}
 	for _, pass := range []func() error{tr.unfold, tr.check, tr.resolve, tr.link, tr.fuse, tr.makeEdges} {
 		if err := pass(); err != nil {

@@ -113,6 +113,7 @@ type translator struct {
 	// windows, by windowing strategy.
 	functions []*stage
 	merges    map[string]*stage
+	mappings  map[mapping]*stage
 	// scripts are those of the TestStreams.
 	scripts []*script
 }
@@ -128,6 +129,7 @@ func Translate(p *pipepb.Pipeline, o Options) (*Translation, error) {
 		windowings:  map[string]*windowing{},
 		collections: map[string]*collection{},
 		merges:      map[string]*stage{},
+		mappings:    map[mapping]*stage{},
 	}
 	for _, pass := range []func() error{
 		t.unfold, t.check, t.resolve, t.expandSDFs, t.expandCombines, t.alignGroups, t.link,

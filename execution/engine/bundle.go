@@ -225,7 +225,7 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 		x := d.ending(f.id)
 		x.out.abandon()
 		d.end(x, &d.attempted)
-	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, drainAsked, taskPanicked, tick:
+	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, drainAsked, windowsMapped, taskPanicked, tick:
 	}
 	return f, nil
 }

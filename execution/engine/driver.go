@@ -175,6 +175,8 @@ func (d *driver) obey(ctx context.Context, orders []order, alarm *alarm) (done b
 			d.startBundle(ctx, o)
 		case splitBundle:
 			d.splitBundle(ctx, o)
+		case mapWindows:
+			d.task(func() fact { return d.mapWindows(ctx, o) })
 		case forgetWindows:
 			d.views.forget(o.view, o.windows)
 		case wakeAt:

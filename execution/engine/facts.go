@@ -12,7 +12,7 @@ import (
 
 // fact is something that happened outside the scheduler. The set is closed:
 // [workerReady], [workerGone], [workerRefused], [bundleDone], [bundleFailed],
-// [bundleSplit], [bundleFull], [drainAsked], [taskPanicked], [tick].
+// [bundleSplit], [bundleFull], [windowsMapped], [drainAsked], [taskPanicked], [tick].
 //
 //sumtype:decl
 type fact interface{ fact() }
@@ -81,6 +81,16 @@ type bundleFull struct{ id harness.BundleID }
 // drainAsked says that the job is to be drained.
 type drainAsked struct{}
 
+// windowsMapped is the answer to mapWindows: to has the windows of the side
+// input, in the order of those asked for, unless there is an error.
+type windowsMapped struct {
+	stage   plan.StageID
+	side    int
+	windows []string
+	to      [][]byte
+	err     error
+}
+
 // taskPanicked says that a goroutine of the job has run into a mistake of the
 // runner itself: nothing is tried again.
 type taskPanicked struct{ err error }
@@ -97,10 +107,11 @@ func (bundleSplit) fact()   {}
 func (bundleFull) fact()    {}
 func (drainAsked) fact()    {}
 func (taskPanicked) fact()  {}
+func (windowsMapped) fact() {}
 func (tick) fact()          {}
 
 // order is what the scheduler wants done. The set is closed: [startWorker],
-// [startBundle], [splitBundle], [forgetWindows], [wakeAt], [stageFinished], [bundleRetried],
+// [startBundle], [splitBundle], [mapWindows], [forgetWindows], [wakeAt], [stageFinished], [bundleRetried],
 // [workerReplaced], [workerMissing], [finishJob], [failJob].
 //
 //sumtype:decl
@@ -133,6 +144,16 @@ type splitBundle struct {
 	fraction float64
 }
 
+// mapWindows asks the SDK's function to map windows of a stage's main input to
+// those of a side input.
+type mapWindows struct {
+	stage plan.StageID
+	// side is which of the sides of the stage's gate.
+	side     int
+	function plan.StageID
+	windows  []string
+}
+
 // forgetWindows says which windows of a view are not read any more.
 type forgetWindows struct {
 	view    plan.StageID
@@ -160,6 +181,7 @@ type (
 func (startWorker) order()    {}
 func (startBundle) order()    {}
 func (splitBundle) order()    {}
+func (mapWindows) order()     {}
 func (forgetWindows) order()  {}
 func (wakeAt) order()         {}
 func (stageFinished) order()  {}

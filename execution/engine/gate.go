@@ -24,14 +24,15 @@ import (
 //
 // A window that is open stays open. What has been in the queue therefore does
 // not come to the gate again. A block costs no more than a look-up for each
-// view.
+// view. Where only the SDK knows which side window it is, it is asked once for
+// each window, which waits for the answer.
 type gate struct {
 	queue *shuffle.Queue
 	// window is the coder of the main input's windows, lateness how long after
 	// its end each is read.
 	window   *coder.Coder
 	lateness time.Duration
-	sides    []gateSide
+	sides    []*gateSide
 	// held are the windows that are not open, by their encoding.
 	held map[string]*heldWindow
 	// elements counts what waits.
@@ -48,8 +49,16 @@ type gate struct {
 type gateSide struct {
 	view *viewGate
 	// to maps the windows of the main input to the view's. It is nil where only
-	// the SDK can: then each waits until the view is past its own end.
-	to func(window []byte) ([]byte, error)
+	// the SDK can, by the function. If there is none either, each waits until the
+	// view is past its own end.
+	to       func(window []byte) ([]byte, error)
+	function plan.StageID
+	// mapped are the answers of the function for windows that are not past, asked
+	// what waits for one.
+	mapped sideWindows
+	asked  map[string]*heldWindow
+	// questions are yet to be asked.
+	questions []string
 }
 
 // heldWindow is a window of the main input that is not open.
@@ -84,26 +93,32 @@ type viewGate struct {
 }
 
 // newGates makes the gates of stages that read views, and the views' side of
-// them.
-func newGates(p *plan.Plan, stages []*stageState) {
+// them. It returns the stages that have one.
+func newGates(p *plan.Plan, stages []*stageState) (gated []*stageState) {
+	type reading struct{ view, mapping plan.StageID }
 	for _, st := range stages {
-		for _, id := range viewsOf(st.Stage) {
-			if id.view == 0 {
+		seen := make(map[reading]bool)
+		for _, side := range st.SideInputs {
+			if r := (reading{side.View, side.Map}); side.View == 0 || seen[r] {
 				continue
+			} else {
+				seen[r] = true
 			}
-			main, side := p.Edges[st.Input.Edge].Windowing, p.Edges[id.edge].Windowing
+			main, windows := p.Edges[st.Input.Edge].Windowing, p.Edges[side.Edge].Windowing
 			if st.gate == nil {
 				st.gate = newGate(st.queue, main)
 				st.gate.lasting = st.splittable || p.Edges[st.Input.Edge].Bounded
+				gated = append(gated, st)
 			}
-			view := stages[id.view]
+			view := stages[side.View]
 			if view.viewed == nil {
-				view.viewed = newViewGate(id.view, side)
+				view.viewed = newViewGate(side.View, windows)
 			}
-			to, _ := windowing.Mapper(main, side)
-			st.gate.read(view.viewed, to)
+			to, _ := windowing.Mapper(main, windows)
+			st.gate.read(view.viewed, to, side.Map)
 		}
 	}
+	return gated
 }
 
 func newGate(queue *shuffle.Queue, main *plan.Windowing) *gate {
@@ -118,8 +133,10 @@ func newViewGate(stage plan.StageID, side *plan.Windowing) *viewGate {
 }
 
 // read lets the gate wait for a view.
-func (g *gate) read(v *viewGate, to func([]byte) ([]byte, error)) {
-	g.sides = append(g.sides, gateSide{v, to})
+func (g *gate) read(v *viewGate, to func([]byte) ([]byte, error), function plan.StageID) {
+	g.sides = append(g.sides, &gateSide{
+		view: v, to: to, function: function, mapped: newSideWindows(), asked: make(map[string]*heldWindow),
+	})
 	v.readers = append(v.readers, g)
 	v.keep = v.keep || to == nil
 }
@@ -155,28 +172,63 @@ func (g *gate) waiting() int64 {
 
 // await lets a window of the main input wait for the view, if it must.
 func (s *gateSide) await(h *heldWindow, window []byte) error {
-	key, c := sideKey{}, h.gate.window
-	if s.to != nil {
+	switch {
+	case s.to != nil:
 		to, err := s.to(window)
 		if err != nil {
 			return err
 		}
-		key, c, window = sideKey{window: string(to), known: true}, s.view.window, to
+		return s.awaitWindow(h, to)
+	case s.function == 0:
+		end, err := h.gate.window.WindowEnd(window)
+		if err == nil && !s.view.past(end) {
+			s.view.awaited.put(sideKey{end: end}, end).add(h)
+		}
+		return err
 	}
-	end, err := c.WindowEnd(window)
+	if m := s.mapped.byKey[sideKey{window: h.window, known: true}]; m != nil {
+		return s.awaitWindow(h, []byte(m.to))
+	}
+	s.asked[h.window] = h
+	s.questions = append(s.questions, h.window)
+	h.missing++
+	return nil
+}
+
+// awaitWindow lets a window of the main input wait for one of the view.
+func (s *gateSide) awaitWindow(h *heldWindow, to []byte) error {
+	end, err := s.view.window.WindowEnd(to)
+	key := sideKey{window: string(to), known: true}
+	if err == nil && !s.view.past(end) && !s.view.shown.has(key) {
+		s.view.awaited.put(key, end).add(h)
+	}
+	return err
+}
+
+// answer takes the window of the view to which one of the main input is mapped.
+func (s *gateSide) answer(window string, to []byte) error {
+	h := s.asked[window]
+	if h == nil {
+		return fmt.Errorf("window %x: %w", window, errUnasked)
+	}
+	end, err := h.gate.window.WindowEnd([]byte(window))
 	if err != nil {
 		return err
 	}
-	if s.view.past(end) || key.known && s.view.shown.has(key) {
-		return nil
+	delete(s.asked, window)
+	s.mapped.put(sideKey{window: window, known: true}, end).to = string(to)
+	if err := s.awaitWindow(h, to); err != nil {
+		return fmt.Errorf("side input of window %x: %w", window, err)
 	}
-	if !key.known {
-		key.end = end
-	}
-	w := s.view.awaited.put(key, end)
-	w.held = append(w.held, h)
-	h.missing++
+	h.settle()
 	return nil
+}
+
+// forget drops the answers for windows that are past.
+func (s *gateSide) forget(g *gate) {
+	for w := s.mapped.first(); w != nil && windowing.Expiry(w.end, g.lateness) < g.passed; w = s.mapped.first() {
+		s.mapped.remove(w)
+	}
 }
 
 // past says whether the view has come past a window with that end.
@@ -233,18 +285,17 @@ func (v *viewGate) passed(end element.EventTime) bool {
 	return true
 }
 
-// open lets go on what waited for the window alone.
-func (w *sideWindow) open() {
-	for _, h := range w.held {
-		if h.missing--; h.missing > 0 {
-			continue
-		}
-		g := h.gate
-		delete(g.held, h.window)
-		for _, b := range h.blocks {
-			g.queue.Push(b.group, b.block)
-			g.elements -= int64(b.block.Count)
-		}
+// settle says that one thing less is missing, and opens the window if it was
+// the last.
+func (h *heldWindow) settle() {
+	if h.missing--; h.missing > 0 {
+		return
+	}
+	g := h.gate
+	delete(g.held, h.window)
+	for _, b := range h.blocks {
+		g.queue.Push(b.group, b.block)
+		g.elements -= int64(b.block.Count)
 	}
 }
 
@@ -283,8 +334,34 @@ func (s *scheduler) openGates(st *stageState) {
 	}
 	st.gate.passed = at
 	for _, side := range st.gate.sides {
+		side.forget(st.gate)
 		if windows := side.view.expired(); len(windows) > 0 {
 			s.orders = append(s.orders, forgetWindows{side.view.stage, windows})
 		}
+	}
+}
+
+// ask asks for the windows that only SDKs can map.
+func (s *scheduler) ask() {
+	for _, st := range s.gated {
+		for i, side := range st.gate.sides {
+			if len(side.questions) > 0 {
+				s.orders = append(s.orders, mapWindows{st.ID, i, side.function, side.questions})
+				side.questions = nil
+				s.asking++
+			}
+		}
+	}
+}
+
+// answered takes the answers to a question.
+func (s *scheduler) answered(f windowsMapped) {
+	s.asking--
+	st, err := s.stages[f.stage], f.err
+	for i := 0; i < len(f.to) && err == nil; i++ {
+		err = st.gate.sides[f.side].answer(f.windows[i], f.to[i])
+	}
+	if err != nil {
+		s.fail(fmt.Errorf("stage %s: map windows to those of side inputs: %w", st.Name, err))
 	}
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -101,6 +102,44 @@ func TestMainInputWaitsForTheView(t *testing.T) {
 		}
 		if len(reads) == 0 || slices.Contains(reads, "") != (n == 0) {
 			t.Errorf("%d shown: bundles read %q", n, reads)
+		}
+	}
+}
+
+// TestWindowsAreMappedByTheSDK runs the same job where only the SDK knows which
+// window of the side input is read.
+func TestWindowsAreMappedByTheSDK(t *testing.T) {
+	for _, answers := range []bool{true, false} {
+		p := changingPlan(3)
+		nonce := coder.Must(coder.KV, coder.Must(coder.Bytes), coder.Must(coder.GlobalWindow))
+		for i, name := range []string{"to map", "mapped"} {
+			p.plan.Edges = append(p.plan.Edges, &plan.Edge{ID: plan.EdgeID(3 + i), Name: name, Value: nonce, Windowing: global(), Bounded: true})
+		}
+		p.plan.Edges[2].Windowing.Fn = plan.CustomWindows{URN: "test"}
+		p.plan.Stages[4].SideInputs[0].Map = 5
+		p.plan.Functions = []*plan.Stage{{
+			ID: 5, Name: "map", Kind: &plan.Executable{Environment: "a"},
+			Input: &plan.Input{Edge: 3, Port: "in"}, Outputs: []plan.Output{{Edge: 4, Port: "out"}},
+		}}
+		calls := 0
+		p.ops = append(p.ops, func(question []byte) [][]byte {
+			calls++
+			if answers {
+				return [][]byte{question}
+			}
+			return nil
+		})
+		h := &fakeHost{plan: p}
+		job := New(p.plan, Options{Host: h})
+		err := job.Run(t.Context())
+		if answers == (err != nil) || err != nil && !errors.Is(err, errUnanswered) {
+			t.Errorf("answers %t: got error %v", answers, err)
+		}
+		if st := job.Status().Stages[4]; answers && st.ElementsIn != 3 {
+			t.Errorf("the reader had %d elements, want 3", st.ElementsIn)
+		}
+		if calls != 1 {
+			t.Errorf("answers %t: %d questions, want one", answers, calls)
 		}
 	}
 }

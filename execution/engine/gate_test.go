@@ -18,15 +18,18 @@ import (
 
 // TestGate runs the scripts of testdata/gate:
 //
-//	gates VIEW... [custom=VIEW...]
+//	gates VIEW... [custom=VIEW] [asked=VIEW]
 //	    GATE MAIN_MS LATENESS_MS VIEW..., each
 //	push GATE TIME NAME       show VIEW TIME
 //	watermark VIEW TIME       passed GATE TIME
+//	answer GATE TIME SIDE_TIME
 //
 // The main input of a gate is in fixed windows of MAIN_MS, a side input in
-// fixed windows of 10 ms, which of the custom ones nobody knows how they are
-// mapped to. A block of NAME is in the window that TIME is in. The answer is what came into the
-// queues, and which windows of views are not asked for any more.
+// fixed windows of 10 ms. Nobody knows how windows are mapped to those of a
+// custom view; to those of an asked one, of which a gate may have one, the SDK
+// does. A block of NAME is in the window that TIME is in, and so is all else. The
+// answer is what came into the queues, what is asked, and which windows of views
+// are not asked for any more.
 func TestGate(t *testing.T) {
 	datadriven.Walk(t, "testdata/gate", func(t *testing.T, path string) {
 		var s *gateScript
@@ -45,23 +48,29 @@ type gateScript struct {
 	gates map[string]*gate
 	mains map[string]time.Duration
 	names []string
-	seen  map[string]bool
+	// custom are the views that the runner cannot map to, with the function that
+	// can.
+	custom map[string]plan.StageID
 }
 
 func newGateScript(t *testing.T, d *datadriven.TestData) *gateScript {
 	t.Helper()
-	s := &gateScript{views: map[string]*viewGate{}, gates: map[string]*gate{}, mains: map[string]time.Duration{}, seen: map[string]bool{}}
+	s := &gateScript{views: map[string]*viewGate{}, gates: map[string]*gate{}, mains: map[string]time.Duration{}, custom: map[string]plan.StageID{}}
 	fixed := func(size time.Duration) *plan.Windowing {
 		return &plan.Windowing{Fn: plan.FixedWindows{Size: size}, Window: coder.Must(coder.IntervalWindow)}
 	}
 	for i, a := range d.CmdArgs {
 		w := fixed(10 * time.Millisecond)
 		name := a.Key
-		if a.Key == "custom" {
-			w.Fn, name = plan.CustomWindows{}, a.Vals[0]
+		switch a.Key {
+		case "custom":
+			name = a.Vals[0]
+			s.custom[name] = 0
+		case "asked":
+			name = a.Vals[0]
+			s.custom[name] = 1
 		}
 		s.views[name] = newViewGate(plan.StageID(i), w)
-		s.seen[name] = a.Key == "custom"
 	}
 	for line := range strings.Lines(d.Input) {
 		words := strings.Fields(line)
@@ -70,11 +79,12 @@ func newGateScript(t *testing.T, d *datadriven.TestData) *gateScript {
 		g := newGate(shuffle.NewQueue(0), main)
 		for _, v := range words[3:] {
 			side := fixed(10 * time.Millisecond)
-			if s.seen[v] {
+			function, custom := s.custom[v]
+			if custom {
 				side.Fn = plan.CustomWindows{}
 			}
 			to, _ := windowing.Mapper(main, side)
-			g.read(s.views[v], to)
+			g.read(s.views[v], to, function)
 		}
 		s.names = append(s.names, words[0])
 		s.gates[words[0]] = g
@@ -103,6 +113,15 @@ func (s *gateScript) run(t *testing.T, d *datadriven.TestData) string {
 		s.views[name].advance(at)
 	case "passed":
 		s.gates[name].passed = at
+		for _, side := range s.gates[name].sides {
+			side.forget(s.gates[name])
+		}
+	case "answer":
+		for _, side := range s.gates[name].sides {
+			if side.function != 0 {
+				err = side.answer(string(intervalOf(at, s.mains[name])), intervalOf(times(t, d.CmdArgs[2].Key), 10))
+			}
+		}
 	default:
 		d.Fatalf(t, "unknown command")
 	}
@@ -121,6 +140,14 @@ func (s *gateScript) run(t *testing.T, d *datadriven.TestData) string {
 			fmt.Fprintf(&out, "%s: %s, %d wait\n", name, strings.Join(blocks, " "), g.waiting())
 		}
 		for _, side := range g.sides {
+			for _, w := range side.questions {
+				i, err := windowing.ReadInterval([]byte(w))
+				if err != nil {
+					t.Fatal(err)
+				}
+				fmt.Fprintf(&out, "%s asks for %d, has %d answers\n", name, i.Start, len(side.mapped.byKey))
+			}
+			side.questions = nil
 			for _, w := range side.view.expired() {
 				i, err := windowing.ReadInterval([]byte(w))
 				if err != nil {
@@ -143,7 +170,7 @@ func TestGateRefusesBrokenWindows(t *testing.T) {
 	to, _ := windowing.Mapper(w, w)
 	for _, to := range []func([]byte) ([]byte, error){to, nil} {
 		g := newGate(shuffle.NewQueue(0), w)
-		g.read(v, to)
+		g.read(v, to, 0)
 		if err := g.push(element.Unkeyed, element.Block{Window: []byte("?")}); err == nil {
 			t.Error("a broken window of the main input passes")
 		}

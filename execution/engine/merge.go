@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/group"
 	"github.com/gorunner/gorunner/execution/windowing"
@@ -23,16 +22,12 @@ import (
 //	KV<nonce, KV<iterable<window>, iterable<KV<window, iterable<window>>>>>
 //
 // with the windows that stay as they are, and each window that is made with
-// those of which it was made. The nonce is the number of the question. That the
-// function's edges have these coders is a property of plans.
+// those of which it was made. That the function's edges have these coders is a
+// property of plans.
 type merging struct{ question, answer *shuffle.Layout }
 
-// The ways in which an answer is none.
-var (
-	errNonce      = errors.New("an answer to no question, or a second one")
-	errUnanswered = errors.New("no answer")
-	errUnasked    = errors.New("a window that was not asked for, or twice")
-)
+// errUnasked refuses an answer about something else.
+var errUnasked = errors.New("a window that was not asked for, or twice")
 
 // newMergeFunc makes the function that asks the SDK; nil if there is none.
 func newMergeFunc(p *plan.Plan, id plan.StageID, call caller) group.MergeFunc {
@@ -64,71 +59,29 @@ func newMerging(p *plan.Plan, fn *plan.Stage) *merging {
 	}
 }
 
-// mergeBlockBytes is what blocks of questions are filled up to.
-const mergeBlockBytes = 1 << 20
-
 // ask encodes the questions.
 func (m *merging) ask(sets [][][]byte) []element.Block {
-	var blocks []element.Block
-	b := element.Block{MinTime: element.MinTime}
-	for i, set := range sets {
-		if len(b.Data) >= mergeBlockBytes {
-			blocks = append(blocks, b)
-			b = element.Block{MinTime: element.MinTime}
+	return questions(len(sets), func(b []byte, i int) []byte {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(sets[i])))
+		for _, w := range sets[i] {
+			b = append(b, w...)
 		}
-		b.Data = coder.PutHeader(b.Data, element.Header{
-			Timestamp: element.MinTime, NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring},
-		})
-		nonce := binary.AppendUvarint(nil, uint64(i))
-		b.Data = binary.AppendUvarint(b.Data, uint64(len(nonce)))
-		b.Data = append(b.Data, nonce...)
-		b.Data = binary.BigEndian.AppendUint32(b.Data, uint32(len(set)))
-		for _, w := range set {
-			b.Data = append(b.Data, w...)
-		}
-		b.Count++
-	}
-	return append(blocks, b)
+		return b
+	})
 }
 
 // read decodes the answers. A window that its answer does not mention stays as
 // it is: an SDK leaves out windows that it takes to be equal to others.
 func (m *merging) read(sets [][][]byte, blocks []element.Block) ([][]windowing.Merged, error) {
 	out := make([][]windowing.Merged, len(sets))
-	answered := make([]bool, len(sets))
-	for i := range blocks {
-		for data := blocks[i].Data; len(data) > 0; {
-			e, err := m.answer.Cut(data)
-			if err != nil {
-				return nil, err
-			}
-			data = data[e.Size:]
-			n, err := nonce(e.Key())
-			if err != nil || n >= uint64(len(sets)) || answered[n] {
-				return nil, fmt.Errorf("%w: %x", errNonce, e.Key())
-			}
-			answered[n] = true
-			if out[n], err = m.readSet(sets[n], e.Value[e.KeySize:]); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for n := range answered {
-		if !answered[n] {
-			return nil, fmt.Errorf("%w to question %d of %d", errUnanswered, n, len(sets))
-		}
+	err := answers(m.answer, len(sets), blocks, func(i int, value []byte) (err error) {
+		out[i], err = m.readSet(sets[i], value)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
-}
-
-// nonce reads the number that ask has put into length-prefixed bytes.
-func nonce(b []byte) (uint64, error) {
-	_, n := binary.Uvarint(b)
-	v, m := binary.Uvarint(b[n:])
-	if m <= 0 || n+m != len(b) {
-		return 0, errNonce
-	}
-	return v, nil
 }
 
 // readSet decodes the answer to one question.

@@ -76,7 +76,7 @@ func TestMergeQuestions(t *testing.T) {
 	count := 0
 	for _, b := range m.ask(sets) {
 		made, err := m.question.MakeBlock(b.Data)
-		if err != nil || made.Count != b.Count || len(b.Data) > 2*mergeBlockBytes {
+		if err != nil || made.Count != b.Count || len(b.Data) > 2*questionBlockBytes {
 			t.Fatalf("block of %d elements and %d bytes is %+v, error %v", b.Count, len(b.Data), made, err)
 		}
 		count += b.Count

@@ -43,6 +43,9 @@ type scheduler struct {
 	bundles      map[harness.BundleID]*bundle
 	// consumers lists for each edge the stages whose main input it is.
 	consumers [][]*stageState
+	// gated lists the stages with gates; asking counts their open questions.
+	gated  []*stageState
+	asking int
 	// timed lists the stages with timers.
 	timed []*stageState
 
@@ -209,7 +212,7 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 			s.timed = append(s.timed, st)
 		}
 	}
-	newGates(p, s.stages)
+	s.gated = newGates(p, s.stages)
 	s.tracker, s.synchronized = watermark.New(upstream), watermark.NewRelaxed(upstream)
 	return s
 }
@@ -323,6 +326,8 @@ func (s *scheduler) step(now time.Duration, f fact) []order {
 		s.split(f)
 	case bundleFull:
 		s.full(f)
+	case windowsMapped:
+		s.answered(f)
 	case drainAsked:
 		s.drain()
 	case taskPanicked:
@@ -337,6 +342,7 @@ func (s *scheduler) step(now time.Duration, f fact) []order {
 func (s *scheduler) finishStep() []order {
 	for !s.ended {
 		s.advance()
+		s.ask()
 		if s.unfinished == 0 {
 			s.orders = append(s.orders, finishJob{})
 			s.ended = true

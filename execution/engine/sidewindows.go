@@ -24,8 +24,9 @@ type sideKey struct {
 type sideWindow struct {
 	key sideKey
 	end element.EventTime
-	// held waits for the window.
+	// held waits for the window; to is where it is mapped to.
 	held  []*heldWindow
+	to    string
 	order uint64 // of coming, among windows with the same end
 	index int    // in the heap
 }
@@ -60,6 +61,19 @@ func (s *sideWindows) first() *sideWindow {
 		return nil
 	}
 	return s.byEnd[0]
+}
+
+// add lets a window of the main input wait.
+func (w *sideWindow) add(h *heldWindow) {
+	w.held = append(w.held, h)
+	h.missing++
+}
+
+// open lets go on what waited for the window alone.
+func (w *sideWindow) open() {
+	for _, h := range w.held {
+		h.settle()
+	}
 }
 
 // endHeap is a heap of windows, the one that ends first on top.

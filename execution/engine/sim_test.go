@@ -441,7 +441,7 @@ func (s *sim) obey(orders []order) error {
 			s.wake = o.at
 		case finishJob, failJob:
 			s.result = o
-		case stageFinished, bundleRetried, workerReplaced, workerMissing, forgetWindows:
+		case stageFinished, bundleRetried, workerReplaced, workerMissing, mapWindows, forgetWindows:
 		}
 	}
 	return nil
