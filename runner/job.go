@@ -174,14 +174,15 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		}
 	}()
 	x := s.deps.Execute(j.translation.Plan, engine.Options{
-		Host:              h,
-		Workers:           j.workers,
-		MaxAttempts:       j.settings.bundleAttempts,
-		MaxWorkerRestarts: j.settings.workerRestarts,
-		BundleBytes:       j.settings.bundleBytes,
-		Drain:             j.settings.drain,
-		Listener:          newListener(j),
-		Log:               h.log,
+		Host:               h,
+		Workers:            j.workers,
+		MaxAttempts:        j.settings.bundleAttempts,
+		MaxWorkerRestarts:  j.settings.workerRestarts,
+		BundleBytes:        j.settings.bundleBytes,
+		CheckpointInterval: j.settings.checkpoint,
+		Drain:              j.settings.drain,
+		Listener:           newListener(j),
+		Log:                h.log,
 	})
 	j.mu.Lock()
 	j.execution = x

@@ -23,6 +23,7 @@ type jobOptions struct {
 	bundleAttempts int
 	workerRestarts int
 	workerTimeout  time.Duration
+	checkpoint     time.Duration
 	drain          bool
 	// streaming says that the user wants panes of bounded input, too.
 	streaming bool
@@ -48,6 +49,8 @@ func optionSpecs() []optionSpec {
 			func(o *jobOptions, n int) { o.workerRestarts = n }),
 		countOption("gorunner_worker_timeout_s", "Seconds that a worker may take to connect; 0 is the server's setting.",
 			func(o *jobOptions, n int) { o.workerTimeout = time.Duration(n) * time.Second }),
+		countOption("gorunner_checkpoint_ms", "Milliseconds that endless elements are executed before what they have yielded is passed on; 0 is the default, 100.",
+			func(o *jobOptions, n int) { o.checkpoint = time.Duration(n) * time.Millisecond }),
 		boolOption("drain", "Drain the job from its start: unbounded sources are truncated before they are read, and the job ends.",
 			func(o *jobOptions, v bool) { o.drain = v }),
 	}

@@ -59,11 +59,15 @@ func TestOptions(t *testing.T) {
 		"beam:option:gorunner_bundle_attempts:v1":  2,
 		"beam:option:gorunner_worker_restarts:v1":  3.0,
 		"beam:option:gorunner_worker_timeout_s:v1": "7",
+		"beam:option:gorunner_checkpoint_ms:v1":    "20",
 		"beam:option:drain:v1":                     true,
 		"beam:option:streaming:v1":                 true,
 		"beam:option:job_name:v1":                  "me",
 	})
-	want := jobOptions{name: "me", bundleBytes: 1000, bundleAttempts: 2, workerRestarts: 3, workerTimeout: 7 * time.Second, drain: true, streaming: true}
+	want := jobOptions{
+		name: "me", bundleBytes: 1000, bundleAttempts: 2, workerRestarts: 3, workerTimeout: 7 * time.Second,
+		checkpoint: 20 * time.Millisecond, drain: true, streaming: true,
+	}
 	if err != nil || o != want {
 		t.Errorf("%+v, %v", o, err)
 	}
