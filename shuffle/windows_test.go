@@ -20,7 +20,7 @@ func inWindows(t rapid.TB, l *shuffle.Layout, blocks []element.Block) map[string
 	got := make(map[string][]string)
 	for i := range blocks {
 		err := l.Each(&blocks[i], func(e *shuffle.Element, window []byte) error {
-			got[string(window)] = append(got[string(window)], fmt.Sprint(e.Header.Timestamp, e.Header.Pane, e.Value))
+			got[string(window)] = append(got[string(window)], fmt.Sprintf("%v %x %x", e.Header.Timestamp, e.Header.Pane, e.Value))
 			return nil
 		})
 		if err != nil {

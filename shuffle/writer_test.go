@@ -311,8 +311,12 @@ func TestWriteBlock(t *testing.T) {
 		return b
 	}
 	for _, want := range []shuffle.Partitions{
-		{Plain: true}, {Plain: true, Single: true}, {Groups: 3}, {Plain: true, Groups: 3},
-		{Plain: true, Windows: true}, {Plain: true, Groups: 3, Windows: true},
+		{Plain: true},
+		{Plain: true, Single: true},
+		{Groups: 3},
+		{Plain: true, Groups: 3},
+		{Plain: true, Windows: true},
+		{Plain: true, Groups: 3, Windows: true},
 	} {
 		t.Run(fmt.Sprintf("%+v", want), func(t *testing.T) {
 			w := shuffle.NewWriter(l, want)

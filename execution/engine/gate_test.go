@@ -32,8 +32,10 @@ import (
 // are not asked for any more.
 func TestGate(t *testing.T) {
 	datadriven.Walk(t, "testdata/gate", func(t *testing.T, path string) {
+		t.Helper()
 		var s *gateScript
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			t.Helper()
 			if d.Cmd == "gates" {
 				s = newGateScript(t, d)
 				return ""

@@ -420,6 +420,8 @@ func (s *script) print(orders []order) string {
 			b.WriteByte('\n')
 		case splitBundle:
 			fmt.Fprintf(&b, "split bundle %d at %v\n", o.id, o.fraction)
+		case mapWindows:
+			fmt.Fprintf(&b, "map %x for %s by function %d\n", o.windows, s.plan.Stages[o.stage].Name, o.function)
 		case forgetWindows:
 			fmt.Fprintf(&b, "forget %x of %s\n", o.windows, s.plan.Stages[o.view].Name)
 		case wakeAt:
