@@ -106,6 +106,7 @@ func TestGoPrograms(t *testing.T) {
 	for _, name := range []string{
 		"tiny", "unused", "empty", "diamond", "flatten", "emptykeys", "cogbk", "combine", "mapview",
 		"fixed", "sliding", "sessions", "hotkey", "bigvalues",
+		"statefulsdf", "splittimers", "hugekeys",
 	} {
 		t.Run(name, func(t *testing.T) {
 			wantAll(t, 1, runGo(t, s, Loopback, name))
@@ -117,6 +118,21 @@ func TestGoPrograms(t *testing.T) {
 				t.Errorf("the client logged %d lines (%v), want at most %d", lines, err, limit)
 			}
 		})
+	}
+}
+
+// TestGoDrain drains a job that would run for ever: its source has no end, and
+// its timers set themselves again.
+func TestGoDrain(t *testing.T) {
+	need(t, smoke, goSDK)
+	s := startServer(t)
+	ctx, stop := context.WithCancel(t.Context())
+	drained := make(chan error, 1)
+	go func() { drained <- DrainJobs(ctx, s.endpoint) }()
+	wantAll(t, 1, runGo(t, s, Loopback, "looping"))
+	stop()
+	if err := <-drained; err != nil {
+		t.Error(err)
 	}
 }
 
