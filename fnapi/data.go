@@ -182,7 +182,11 @@ func (e *execution) nextFrame(chunkBytes int) (frame *outFrame, more bool) {
 		spec := e.families[t.Family]
 		end = appendTimers(end, e.id, string(spec.Transform), spec.Family, t.Data)
 	}
-	for _, t := range e.families {
+	for i, t := range e.families {
+		if e.worker.countsTransforms && i+1 < len(e.families) && e.families[i+1].Transform == t.Transform {
+			end = appendTimers(end, e.id, string(t.Transform), t.Family, nil)
+			continue
+		}
 		end = appendTimersLast(end, e.id, string(t.Transform), t.Family)
 	}
 	frame.bufs = append(frame.bufs, mem.SliceBuffer(end))

@@ -129,6 +129,7 @@ const (
 	capMultimapEntries  = "beam:protocol:multimap_keys_values_side_input:v1"
 	capMultiCore        = "beam:protocol:multi_core_bundle_processing:v1"
 	capStateCaching     = "beam:protocol:state_caching:v1"
+	capGoBase           = "beam:version:sdk_base:go"
 )
 
 // workerIDKey is the metadata under which harnesses say who they are.

@@ -95,6 +95,29 @@ func TestTimersAreSent(t *testing.T) {
 	})
 }
 
+// A harness that counts ends by transforms gets one for each. It is told of the
+// other families all the same, so that it closes them in its turn.
+func TestTimersEndOnceForATransform(t *testing.T) {
+	inBubble(t, Options{}, func(e *env) {
+		t := e.t
+		w := e.expect(func(s *WorkerSpec) { s.Capabilities = []string{"beam:version:sdk_base:go:apache/beam_go_sdk:2.77.0"} })
+		s := e.connect("w1")
+		x := start(t, w, timedBundle(&sink{}))
+		id := s.nextBundle()
+		want := ends(id)
+		want[0].IsLast = false
+		if diff := cmp.Diff(want, s.receiveUntilEnd().GetTimers(), protocmp.Transform()); diff != "" {
+			t.Errorf("timers (-want +got):\n%s", diff)
+		}
+		s.closeOutputs(id)
+		s.sendTimers(ends(id)...)
+		s.answerBundle(id, &fnpb.ProcessBundleResponse{})
+		if _, err := x.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // Timers that the bundle sets come by the data stream, in any pieces, and with
 // the response; both go to the family they are of.
 func TestTimersAreReceived(t *testing.T) {

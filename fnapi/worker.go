@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
@@ -27,6 +28,11 @@ type Worker struct {
 	spec   WorkerSpec
 	slots  int
 	caches bool // the harness announces that it caches state
+	// countsTransforms says that the harness takes the input of a bundle for
+	// complete after as many ends as it has transforms with timers, whatever
+	// families those have: one more end, if it comes before the harness has begun
+	// with the bundle, and that never ends.
+	countsTransforms bool
 	// stages are the descriptors the worker may be asked for; set up by Expect.
 	stages map[plan.StageID]*descriptor
 
@@ -115,6 +121,7 @@ func newWorker(s *Server, spec WorkerSpec) *Worker {
 		w.slots = max(spec.Slots, 1)
 	}
 	w.caches = slices.Contains(spec.Capabilities, capStateCaching)
+	w.countsTransforms = slices.ContainsFunc(spec.Capabilities, func(c string) bool { return strings.HasPrefix(c, capGoBase) })
 	return w
 }
 
