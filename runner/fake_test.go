@@ -56,8 +56,8 @@ func (x *fakeExecution) Drain() { x.drain.Do(func() { close(x.drained) }) }
 
 func (x *fakeExecution) Run(ctx context.Context) error {
 	err := x.run(ctx, x)
-	if err == nil && ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", engine.ErrCancelled, ctx.Err())
+	if ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", engine.ErrCancelled, errors.Join(ctx.Err(), err))
 	}
 	return err
 }
@@ -397,7 +397,11 @@ func (w *world) states(id string) []string {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	var out []string
+	return states(stream)
+}
+
+// states reads a stream to its end.
+func states(stream jobpb.JobService_GetStateStreamClient) (out []string) {
 	for {
 		e, err := stream.Recv()
 		if err != nil {

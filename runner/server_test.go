@@ -564,8 +564,12 @@ func TestShutdownCancelsJobs(t *testing.T) {
 	})
 	id := w.start(pipeline(), nil)
 	w.prepare(pipeline(), nil)
+	stream, err := w.jobs.GetStateStream(t.Context(), &jobpb.GetJobStateRequest{JobId: id})
+	if err != nil {
+		t.Fatal(err)
+	}
 	read := make(chan []string, 1)
-	go func() { read <- w.states(id) }()
+	go func() { read <- states(stream) }()
 	w.close()
 	if got := <-read; len(got) > 0 && got[len(got)-1] != "CANCELLED" {
 		t.Errorf("%v", got)
