@@ -116,7 +116,7 @@ func (o Options) withDefaults() Options {
 func (d *driver) run(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer func() {
-		err = contain(recover(), err)
+		err = contain(recover(), cancelled(ctx, err))
 		d.shutDown(ctx, cancel, err)
 	}()
 	if err := d.plan.Validate(); err != nil {
@@ -136,7 +136,7 @@ func (d *driver) run(ctx context.Context) (err error) {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrCancelled, context.Cause(ctx))
+			return context.Cause(ctx)
 		case f := <-d.facts:
 			if f, err = d.commit(ctx, f); err != nil {
 				return err
@@ -149,6 +149,15 @@ func (d *driver) run(ctx context.Context) (err error) {
 			orders = d.step(tick{}, false)
 		}
 	}
+}
+
+// cancelled is the error of a job that fails with err. Once ctx has ended, what
+// fails does so because of that, a start of a worker for one.
+func cancelled(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrCancelled, err)
 }
 
 // askToDrain lets the loop drain the job, if it has not ended.

@@ -208,3 +208,19 @@ func TestCancel(t *testing.T) {
 		t.Errorf("got %v, want ErrCancelled", err)
 	}
 }
+
+// What fails once the job was cancelled, such as the start of a worker, does not
+// make it a job that failed.
+func TestFailureOfACancelledJob(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := cancelled(ctx, errSim); errors.Is(err, ErrCancelled) || !errors.Is(err, errSim) {
+		t.Errorf("before: got %v, want %v alone", err, errSim)
+	}
+	cancel()
+	if err := cancelled(ctx, errSim); !errors.Is(err, ErrCancelled) || !errors.Is(err, errSim) {
+		t.Errorf("after: got %v, want ErrCancelled and %v", err, errSim)
+	}
+	if err := cancelled(ctx, nil); err != nil {
+		t.Errorf("a job that was done: got %v", err)
+	}
+}
