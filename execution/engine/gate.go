@@ -329,7 +329,7 @@ func (s *scheduler) openGates(st *stageState) {
 	if st.viewed != nil {
 		st.viewed.advance(at)
 	}
-	if st.gate == nil || st.gate.lasting {
+	if st.gate == nil || st.gate.lasting && at < element.MaxTime {
 		return
 	}
 	st.gate.passed = at
