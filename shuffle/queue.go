@@ -169,6 +169,9 @@ func (q *Queue) leaseGroups(limit Limit) Lease {
 // Locked says whether a group is leased.
 func (q *Queue) Locked(g element.KeyGroup) bool { return q.groups[g].locked }
 
+// Has says whether a group has blocks that are not leased.
+func (q *Queue) Has(g element.KeyGroup) bool { return len(q.groups[g].blocks) > 0 }
+
 // Lock leases a group without its blocks; it fails if the group is locked.
 func (q *Queue) Lock(g element.KeyGroup) (Lease, bool) {
 	if q.groups[g].locked {

@@ -104,6 +104,9 @@ type stageState struct {
 	delayed []delayedBlock // by due
 	timers  *timer.Set     // nil if the stage has none
 	fired   bool           // the last work was timers
+	// forgetsLast says that the timers, which are the runner's own, forget the
+	// state of restrictions: see lingers.
+	forgetsLast bool
 	// gaveWay are the key groups with due timers that have let elements go first.
 	gaveWay  map[element.KeyGroup]bool
 	running  int
@@ -240,9 +243,10 @@ func newStageState(p *plan.Plan, stage *plan.Stage) *stageState {
 	st.endless = st.unbounded || stage.Input != nil && !p.Edges[stage.Input.Edge].Bounded
 	st.queue = shuffle.NewQueue(groups)
 	st.incoming = st.queue
-	if len(timerFamilies(p, stage)) > 0 {
+	if families := timerFamilies(p, stage); len(families) > 0 {
 		st.timers = timer.NewSet(groups)
 		st.gaveWay = map[element.KeyGroup]bool{}
+		st.forgetsLast = st.splittable && families[0].forgets
 	}
 	return st
 }

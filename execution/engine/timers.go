@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,12 +31,20 @@ func (s *scheduler) due(st *stageState) (d plan.TimeDomain, g element.KeyGroup, 
 	}
 	for _, d = range s.firingOrder(st) {
 		for g = range st.timers.Due(d, s.dueBy(st, d)) {
-			if !st.queue.Locked(g) {
+			if !st.queue.Locked(g) && !st.lingers(g) {
 				return d, g, true
 			}
 		}
 	}
 	return 0, 0, false
+}
+
+// lingers says whether timers of a key group that forget state wait, because a
+// restriction may be left in a window that has expired: its watermark is its
+// own, and it needs its state until it has ended.
+func (st *stageState) lingers(g element.KeyGroup) bool {
+	return st.forgetsLast && (st.queue.Has(g) || st.incoming.Has(g) ||
+		slices.ContainsFunc(st.delayed, func(d delayedBlock) bool { return d.group == g }))
 }
 
 // fire makes work of the timers of one key group that are due, nil if there
@@ -89,6 +98,11 @@ func (s *scheduler) apply(b *bundle, changes []timerChange) {
 	}
 	for _, t := range b.work.timers {
 		s.letGo(st, t)
+	}
+	for g := range st.gaveWay {
+		if !st.timers.IsDue(plan.EventTimeDomain, g, s.dueBy(st, plan.EventTimeDomain)) {
+			delete(st.gaveWay, g) // what is due later gives way again
+		}
 	}
 }
 

@@ -144,6 +144,13 @@ func (s *Set) NextAfter(d plan.TimeDomain, limit element.EventTime) (at element.
 	return s.heads[d].after(0, limit)
 }
 
+// IsDue says whether the group has a timer of the domain that is due by the
+// limit.
+func (s *Set) IsDue(d plan.TimeDomain, g element.KeyGroup, limit element.EventTime) bool {
+	q := &s.queues[d][g]
+	return len(q.timers) > 0 && q.timers[0].Fire <= limit
+}
+
 // Limit bounds what is taken at a time. The first timer is taken in any case.
 type Limit struct {
 	Timers int
