@@ -153,6 +153,22 @@ func (h *hub) message(i Importance, text string) *jobpb.JobMessage {
 func (h *hub) to(s State, why ...string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	return h.move(s, why...)
+}
+
+// succeed ends the job well: drained, for the reason, if somebody has asked for
+// that until now, else done.
+func (h *hub) succeed(whyDrained string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state == Draining {
+		return h.move(Drained, whyDrained)
+	}
+	return h.move(Done)
+}
+
+// move changes the state. mu is held.
+func (h *hub) move(s State, why ...string) error {
 	next, err := h.state.to(s)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -139,6 +140,25 @@ func TestImportances(t *testing.T) {
 	for i, name := range want {
 		if i.proto().String() != name {
 			t.Errorf("%d is %v", i, i.proto())
+		}
+	}
+}
+
+// A job that succeeds comes to its end from whatever state it is asked into
+// meanwhile.
+func TestSuccessIsFinal(t *testing.T) {
+	for between, want := range map[State]State{Running: Done, Draining: Drained, Cancelling: Done} {
+		h := newTestHub(Limits{})
+		for _, s := range slices.Compact([]State{Starting, Running, between}) {
+			if err := h.to(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := h.succeed("it was asked for"); err != nil {
+			t.Errorf("from %v: %v", between, err)
+		}
+		if got, _, _ := h.current(); got != want {
+			t.Errorf("from %v: got %v, want %v", between, got, want)
 		}
 	}
 }

@@ -127,6 +127,7 @@ func (j *job) drain(ctx context.Context, why string) (State, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.hub.to(Draining); err != nil {
+		state, _, _ = j.hub.current()
 		return state, err
 	}
 	j.hub.say(Basic, "draining, because "+why)
@@ -213,16 +214,13 @@ func (s *Server) free(j *job) error {
 
 // finish puts the job into its final state.
 func (j *job) finish(err error, text string) {
-	state, _, _ := j.hub.current()
 	switch {
-	case err == nil && state == Draining:
+	case err == nil:
 		// Python's client takes every end but DONE for a failure: its user is to
 		// read what happened.
-		err = j.hub.to(Drained, "the job was drained: its sources were stopped, and what they had read was processed")
-	case err == nil:
-		err = j.hub.to(Done)
+		err = j.hub.succeed("the job was drained: its sources were stopped, and what they had read was processed")
 	case errors.Is(err, engine.ErrCancelled):
-		if state != Cancelling {
+		if state, _, _ := j.hub.current(); state != Cancelling {
 			if err := j.hub.to(Cancelling); err != nil {
 				j.hub.say(Debug, err.Error())
 			}
@@ -234,7 +232,7 @@ func (j *job) finish(err error, text string) {
 	default:
 		err = j.hub.to(Failed, text)
 	}
-	if err != nil { // the table forbids it: say so, but end
+	if err != nil { // the table forbids it
 		j.hub.say(Warning, err.Error())
 	}
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/windowing"
 	"github.com/gorunner/gorunner/plan"
 )
 
@@ -26,8 +27,7 @@ func (f *timerFamily) expiry(window []byte) (end, expiry element.EventTime, err 
 	if end, err = f.window.WindowEnd(window); err != nil {
 		return 0, 0, fmt.Errorf("window: %w", err)
 	}
-	late := element.EventTime(f.lateness / time.Millisecond)
-	return end, min(end, element.MaxTime-late) + late, nil
+	return end, windowing.Expiry(end, f.lateness), nil
 }
 
 // latest bounds the time of a user's timer: in event time it fires when the
