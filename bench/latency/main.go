@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -22,7 +23,6 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/sdf"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/io/rtrackers/offsetrange"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	_ "github.com/apache/beam/sdks/v2/go/pkg/beam/runners/universal"
 
 	gorunner "github.com/gorunner/gorunner/sdks/go"
@@ -35,11 +35,10 @@ const (
 )
 
 func init() {
-	register.DoFn5x2[context.Context, *sdf.ManualWatermarkEstimator, *sdf.LockRTracker, int, func(beam.EventTime, int, int),
-		sdf.ProcessContinuation, error](&tickFn{})
-	register.Function3x0(arrived)
-	register.Emitter3[beam.EventTime, int, int]()
-	register.Iter1[int]()
+	// Not by package register: its generic forms of so many parameters take
+	// minutes to compile.
+	beam.RegisterType(reflect.TypeFor[tickFn]())
+	beam.RegisterFunction(arrived)
 }
 
 // journal is what the DoFns of this process have seen. Windows are named by

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -16,10 +17,12 @@ import (
 )
 
 func init() {
-	register.DoFn5x1[*sdf.LockRTracker, state.Provider, string, int, func(string, int), sdf.ProcessContinuation](&statefulSteps{})
+	// Not by package register: its generic forms of so many parameters take
+	// minutes to compile.
+	beam.RegisterType(reflect.TypeFor[statefulSteps]())
+	beam.RegisterType(reflect.TypeFor[loop]())
+	beam.RegisterType(reflect.TypeFor[slowSum]())
 	register.DoFn3x1[*sdf.LockRTracker, []byte, func(string, int64), sdf.ProcessContinuation](&endless{})
-	register.DoFn4x0[timers.Provider, string, int64, func(string)](&loop{})
-	register.DoFn5x0[state.Provider, timers.Provider, string, int, func(string, int)](&slowSum{})
 	register.Function2x1(maximum)
 	register.Function2x1(keyValue)
 	register.Function1x2(hugeKey)
