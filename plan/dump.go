@@ -76,7 +76,11 @@ func (s *Stage) text(b *strings.Builder, what string) {
 			b.WriteString("  in order of time\n")
 		}
 		for _, st := range x.States {
-			fmt.Fprintf(b, "  state %s of %s: %v\n", st.ID, st.Transform, st.Protocol)
+			fmt.Fprintf(b, "  state %s of %s: %v", st.ID, st.Transform, st.Protocol)
+			if st.Split != 0 {
+				fmt.Fprintf(b, " split by s%d", st.Split)
+			}
+			b.WriteByte('\n')
 		}
 		for _, tm := range x.Timers {
 			fmt.Fprintf(b, "  timers %s of %s: %v\n", tm.Family, tm.Transform, tm.Domain)

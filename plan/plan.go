@@ -234,9 +234,14 @@ type StateSpec struct {
 	Protocol  StateProtocol
 	// Value is the wire coder of the values of an OrderedListState, whose
 	// entries are a varint sort key and a value each, and of a MultimapState if
-	// it can be measured: only then its entries can be read all at once. It is
-	// nil for a BagState, whose values the runner need not tell apart.
+	// it can be measured. It is nil for a BagState, whose values the runner need
+	// not tell apart.
 	Value *coder.Coder
+	// Split is the function that tells the values of a MultimapState apart where
+	// Value is nil; its entries can be read all at once only with one of the two.
+	// It reads bare values, without headers, and writes them length-prefixed, in
+	// their order. 0 is none.
+	Split StageID
 }
 
 // StateProtocol is the Fn API access protocol of a user state.

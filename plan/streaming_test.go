@@ -131,6 +131,10 @@ func TestValidateStreaming(t *testing.T) {
 		{func(p *plan.Plan) {
 			kind[*plan.Executable](t, p, 6).Timers[0].Domain = plan.SynchronizedDomain
 		}, `stage 6: timers "f" of user code`},
+		{func(p *plan.Plan) {
+			k := kind[*plan.Executable](t, p, 6)
+			k.States = []plan.StateSpec{{Transform: "process", ID: "m", Protocol: plan.MultimapState, Split: 7}}
+		}, `stage 6: state "m": function 7 does not tell its values apart`},
 		{func(p *plan.Plan) { p.Tests[0].Sources = p.Tests[0].Sources[:1] }, "stage 1: a test source in no script"},
 		{func(p *plan.Plan) { p.Tests = append(p.Tests, p.Tests[0]) }, "test 1: source 0 is none, or in another script"},
 		{func(p *plan.Plan) { p.Tests[0].Sources[0] = 99 }, "test 0: source 99 is none"},

@@ -81,6 +81,9 @@ func (v *validator) executable(s *Stage, k *Executable) {
 		if st.Protocol == OrderedListState && st.Value == nil || st.Protocol == BagState && st.Value != nil {
 			v.fail("stage %d: state %q: value coder %v", s.ID, st.ID, st.Value)
 		}
+		if st.Split != 0 {
+			v.split(s, st)
+		}
 	}
 	for _, tm := range k.Timers {
 		if tm.Domain == SynchronizedDomain {
@@ -98,6 +101,16 @@ func (v *validator) executable(s *Stage, k *Executable) {
 		if !transforms[side.Transform] {
 			v.fail("stage %d: side input of transform %q, which it has not", s.ID, side.Transform)
 		}
+	}
+}
+
+// split checks the function that tells values of a state apart.
+func (v *validator) split(s *Stage, st StateSpec) {
+	f := v.functionAt(st.Split)
+	if st.Protocol != MultimapState || st.Value != nil ||
+		f == nil || f.Input == nil || len(f.Outputs) != 1 || v.at(f.Outputs[0].Edge) == nil ||
+		v.at(f.Outputs[0].Edge).Value.Kind() != coder.LengthPrefix {
+		v.fail("stage %d: state %q: function %d does not tell its values apart", s.ID, st.ID, st.Split)
 	}
 }
 

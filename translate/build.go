@@ -165,6 +165,8 @@ func (t *translator) states(n *node) []plan.StateSpec {
 			// replaced on the wire cannot be measured here.
 			if w := t.coders.wire(m.GetValueCoderId()); w.id == m.GetValueCoderId() {
 				s.Value = w.coder
+			} else {
+				s.Split = idOf(t.splits[valuesOf{n.stage.env, m.GetValueCoderId()}])
 			}
 		}
 		states = append(states, s)

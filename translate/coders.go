@@ -7,6 +7,7 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 
 	"github.com/gorunner/gorunner/coder"
+	"github.com/gorunner/gorunner/element"
 )
 
 // coderTable holds the coders of a pipeline and those translation adds to
@@ -290,6 +291,18 @@ func (t *coderTable) paged(id string) (wire, bool) {
 // windowed returns the id of the coder of windowed values, for a port.
 func (t *coderTable) windowed(value, window string) string {
 	return t.add("windowed/"+value, urnCoderWindowedValue, value, window)
+}
+
+// bare returns the id of the coder of values without headers, in the global
+// window, whose coder is given.
+func (t *coderTable) bare(value, window string) string {
+	id := t.add("bare/"+value, urnCoderParamWindowedValue, value, window)
+	header := coder.PutHeader(nil, element.Header{
+		Timestamp: element.MinTime, NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring},
+	})
+	// The payload is an element that has no bytes, with their length.
+	t.added[id].Spec.Payload = append(header, 0)
+	return id
 }
 
 // describe prints a coder for error messages.

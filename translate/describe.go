@@ -208,6 +208,9 @@ func (d *describer) port(id, urn string, e *edge, in, out *collection) (plan.Tra
 	}
 	window := d.windowings[e.collection.windowing].window.id
 	coder := d.coders.windowed(e.coder, window)
+	if e.bare {
+		coder = d.coders.bare(e.collection.coder, window)
+	}
 	d.coder(coder)
 	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(&fnpb.RemoteGrpcPort{CoderId: coder})
 	if err != nil {

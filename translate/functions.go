@@ -3,6 +3,8 @@ package translate
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
@@ -11,8 +13,9 @@ import (
 )
 
 // makeFunctions makes the stages outside the graph: for windows that only
-// their SDK can merge or map, and for restrictions to be truncated. They
-// are described and executed as the stages of the graph are.
+// their SDK can merge or map, for restrictions to be truncated, and for values
+// that only their SDK can tell apart. They are described and executed as the
+// stages of the graph are.
 func (t *translator) makeFunctions() error {
 	for _, s := range t.stages {
 		switch {
@@ -26,6 +29,11 @@ func (t *translator) makeFunctions() error {
 		}
 		if err := t.mapFunctions(s); err != nil {
 			return err
+		}
+		for _, n := range s.nodes {
+			if n.keyed {
+				t.splitFunctions(n)
+			}
 		}
 	}
 	return nil
@@ -58,6 +66,41 @@ func (t *translator) truncateFunction(of *stage) *stage {
 	n.splittable = false
 	n.to = []*collection{out}
 	return t.addFunction(n, in.edge, in.edge)
+}
+
+// valuesOf names values that are the same to an SDK.
+type valuesOf struct{ env, coder string }
+
+// splitFunctions makes the functions that tell values of multimap states apart
+// where the runner cannot. Where the SDK has no coder for elements without
+// headers, there are none.
+//
+//	values, one after the other -> the values with their lengths
+func (t *translator) splitFunctions(n *node) {
+	env := n.stage.env
+	if !capable(t.components.GetEnvironments()[env], urnCoderParamWindowedValue) {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(n.pardo.GetStateSpecs())) {
+		value := n.pardo.GetStateSpecs()[id].GetMultimapSpec().GetValueCoderId()
+		if value == "" || t.splits[valuesOf{env, value}] != nil || t.coders.wire(value).id == value {
+			continue
+		}
+		prefixed := t.coders.add(value+"/prefixed", urnCoderLengthPrefix, value)
+		global := t.globalWindows(env)
+		in := t.functionCollection(value+"/ToSplit", value, global)
+		out := t.functionCollection(value+"/Split", prefixed, global)
+		split := &node{
+			id: t.partID(n.id, "SplitValues/"+id), name: n.name, part: "/SplitValues",
+			urn: urnFlatten, class: leafAlias, env: env,
+			outputs: map[string]string{partTag: out.id},
+			from:    []*collection{in},
+			to:      []*collection{out},
+		}
+		read := t.functionEdge(in)
+		read.bare = true
+		t.splits[valuesOf{env, value}] = t.addFunction(split, read, t.functionEdge(out))
+	}
 }
 
 // mergeFunction returns the function that merges the windows of a windowing

@@ -140,6 +140,8 @@ type edge struct {
 	collection *collection
 	// coder is the id of the wire coder.
 	coder string
+	// bare says that what is read has no headers, and the SDK's own coder.
+	bare bool
 	// writers counts the outputs that lead here.
 	writers []*stage
 	paged   bool

@@ -45,6 +45,7 @@ func TestShapes(t *testing.T) {
 		"sdf_stateful":       buildStatefulSDF,
 		"sdf_expanded":       buildExpandedSDF,
 		"merging":            buildMerging,
+		"splitting":          buildSplitting,
 		"read":               buildRead,
 		"test_streams":       buildTestStreams,
 	}

@@ -133,6 +133,25 @@ func buildMerging(b builder) {
 	b.parDo("read-batch", "bytes", sidePayload("i1"), "grouped-batch", "batch")
 }
 
+// buildSplitting has two multimaps of the same values, which only the SDK can
+// tell apart, and one of values that the runner can.
+func buildSplitting(b builder) {
+	b.Components.Environments["sdk"].Capabilities = []string{"beam:coder:param_windowed_value:v1"}
+	multimap := func(value string) *pipepb.StateSpec {
+		return &pipepb.StateSpec{
+			Protocol: spec("beam:user_state:multimap:v1", nil),
+			Spec: &pipepb.StateSpec_MultimapSpec{
+				MultimapSpec: &pipepb.MultimapStateSpec{KeyCoderId: "bytes", ValueCoderId: value},
+			},
+		}
+	}
+	b.impulse("impulse")
+	b.parDo("keyed", "kv", nil, "impulse")
+	b.parDo("stateful", "kv", &pipepb.ParDoPayload{StateSpecs: map[string]*pipepb.StateSpec{
+		"m1": multimap("own"), "m2": multimap("own"), "m3": multimap("varint"),
+	}}, "keyed")
+}
+
 // buildRead has a source that the Python SDK reads for an impulse.
 func buildRead(b builder) {
 	b.Components.Environments["sdk"].Capabilities = []string{"beam:version:sdk_base:apache/beam_python3.11_sdk:2.77.0"}

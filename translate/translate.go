@@ -114,6 +114,8 @@ type translator struct {
 	functions []*stage
 	merges    map[string]*stage
 	mappings  map[mapping]*stage
+	// splits are those that tell values of states apart.
+	splits map[valuesOf]*stage
 	// scripts are those of the TestStreams.
 	scripts []*script
 }
@@ -130,6 +132,7 @@ func Translate(p *pipepb.Pipeline, o Options) (*Translation, error) {
 		collections: map[string]*collection{},
 		merges:      map[string]*stage{},
 		mappings:    map[mapping]*stage{},
+		splits:      map[valuesOf]*stage{},
 	}
 	for _, pass := range []func() error{
 		t.unfold, t.check, t.resolve, t.expandSDFs, t.expandCombines, t.alignGroups, t.link,

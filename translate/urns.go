@@ -68,6 +68,7 @@ const (
 	urnCoderIntervalWindow      = "beam:coder:interval_window:v1"
 	urnCoderCustomWindow        = "beam:coder:custom_window:v1"
 	urnCoderWindowedValue       = "beam:coder:windowed_value:v1"
+	urnCoderParamWindowedValue  = "beam:coder:param_windowed_value:v1"
 	urnCoderTimer               = "beam:coder:timer:v1"
 	urnCoderGoCustom            = "beam:go:coder:custom:v1"
 )

@@ -57,7 +57,7 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 		x.out.limit = counted{int64(d.opts.CheckpointElements), int64(d.opts.CheckpointBytes)}
 		x.out.full = func() { d.task(func() fact { return bundleFull{o.id} }) }
 	}
-	x.state = &bundleState{sides: d.views.open(stage), txn: x.txn, stage: stage, input: o.input}
+	x.state = &bundleState{sides: d.views.open(stage), txn: x.txn, stage: stage, input: o.input, split: d.splitValues}
 	if x.out.pipe.expires {
 		x.state.written = &scopes{}
 	}

@@ -27,6 +27,8 @@ type bundleState struct {
 	// written takes the windows of keys that the bundle writes to; nil where it
 	// is not asked for.
 	written *scopes
+	// split tells apart values that the runner cannot.
+	split splitter
 
 	// mu is held for reading by each request.
 	mu    sync.RWMutex
@@ -66,13 +68,13 @@ var (
 )
 
 // Get reads a page.
-func (b *bundleState) Get(_ context.Context, key harness.StateKey, token []byte) (page, next []byte, err error) {
+func (b *bundleState) Get(ctx context.Context, key harness.StateKey, token []byte) (page, next []byte, err error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.ended {
 		return nil, nil, b.wrap("get", key, errEnded)
 	}
-	cell, err := b.paged(key)
+	cell, err := b.paged(ctx, key)
 	if err != nil {
 		return nil, nil, b.wrap("get", key, err)
 	}
@@ -83,12 +85,12 @@ func (b *bundleState) Get(_ context.Context, key harness.StateKey, token []byte)
 }
 
 // paged finds what is read.
-func (b *bundleState) paged(key harness.StateKey) (paged, error) {
+func (b *bundleState) paged(ctx context.Context, key harness.StateKey) (paged, error) {
 	switch k := key.(type) {
 	case harness.SideInputKey:
 		return b.sideInput(k)
 	case harness.UserStateKey:
-		return b.userState(k)
+		return b.userState(ctx, k)
 	case harness.PageKey:
 		for i := range b.input {
 			for _, p := range b.input[i].Pages {
@@ -141,7 +143,7 @@ func (b *bundleState) cell(k harness.UserStateKey) (state.Cell, error) {
 	return state.Cell{Transform: k.Transform, State: k.State, Key: string(k.Key), Window: string(k.Window)}, nil
 }
 
-func (b *bundleState) userState(k harness.UserStateKey) (paged, error) {
+func (b *bundleState) userState(ctx context.Context, k harness.UserStateKey) (paged, error) {
 	cell, err := b.cell(k)
 	if err != nil {
 		return nil, err
@@ -156,7 +158,7 @@ func (b *bundleState) userState(k harness.UserStateKey) (paged, error) {
 		names, err := b.txn.Entries(cell)
 		return &entryList{names, func(name string) ([][]byte, error) { return [][]byte{[]byte(name)}, nil }}, err
 	case harness.PartMapEntries:
-		return b.mapEntries(cell, k)
+		return b.mapEntries(ctx, cell, k)
 	case harness.PartOrderedList:
 		names, err := b.txn.Entries(cell)
 		from, _ := slices.BinarySearch(names, sortName(k.Start))
@@ -168,15 +170,18 @@ func (b *bundleState) userState(k harness.UserStateKey) (paged, error) {
 
 // mapEntries reads each key of a multimap with the iterable of its values,
 // which the runner has to count.
-func (b *bundleState) mapEntries(cell state.Cell, k harness.UserStateKey) (paged, error) {
+func (b *bundleState) mapEntries(ctx context.Context, cell state.Cell, k harness.UserStateKey) (paged, error) {
 	spec, err := b.spec(k)
 	if err != nil {
 		return nil, err
 	}
-	if spec.Value == nil {
+	if spec.Value == nil && (spec.Split == 0 || b.split == nil) {
 		return nil, fmt.Errorf("%w: its values cannot be told apart", errPart)
 	}
 	names, err := b.txn.Entries(cell)
+	if err == nil && spec.Value == nil {
+		return b.splitEntries(ctx, spec.Split, cell, names)
+	}
 	return &entryList{names, func(name string) ([][]byte, error) {
 		chunks, err := b.txn.Get(cell, name)
 		if err != nil {
