@@ -71,6 +71,16 @@ class Pane(beam.DoFn):
     yield kv[0], sorted(kv[1]), end, pane.timing, pane.index
 
 
+class Hundreds(window.NonMergingWindowFn):
+  """Windows of 100 s that no runner knows."""
+  def assign(self, context):
+    start = context.timestamp.micros // 10**8 * 100
+    return [window.IntervalWindow(start, start + 100)]
+
+  def get_window_coder(self):
+    return coders.coders.IntervalWindowCoder()
+
+
 class Model(unittest.TestCase):
   """The tests. Each runs one pipeline or two."""
   def setUp(self):
@@ -226,6 +236,64 @@ class Model(unittest.TestCase):
         beam.WindowInto(window.FixedWindows(10)),
         [('a', []), ('b', [12])],
         main=beam.WindowInto(window.FixedWindows(10)))
+
+  def test_side_input_is_the_earliest_window(self):
+    """Of several windows with the end of the main one, the earliest is read."""
+    self.with_side(
+        [('main', [(7, 'a')]), ('side', [(t, t) for t in range(0, 20, 3)])],
+        beam.WindowInto(window.SlidingWindows(10, 5)),
+        [('a', [0, 3, 6, 9])],
+        main=beam.WindowInto(window.FixedWindows(5)))
+
+  def test_side_input_in_windows_of_its_own(self):
+    """Only the SDK knows which window is read, and it is waited for."""
+    self.with_side(
+        [('main', [(1, 'a')]), ('main', [(112, 'b')]), ('side', [(2, 2)]),
+         ('side', 20), ('main', 20), ('side', [(30, 30)]),
+         ('side', [(116, 116)]), ('main', [(21, 'c')])],
+        beam.WindowInto(Hundreds()),
+        [('a', [2, 30]), ('c', [2, 30]), ('b', [116])],
+        main=beam.WindowInto(window.FixedWindows(10)))
+
+  def test_side_input_changes_for_good(self):
+    """What was made of a side input once is not kept when it changes."""
+    def build(p):
+      streams = p | stream(
+          ('main', 0), ('side', 0), ('main', [(1, 'a')]), ('side', [(1, 1)]),
+          ('main', [(2, 'b')]), ('side', [(2, 2)]), ('main', [(3, 'c')]),
+          tags=['main', 'side'])
+      side = streams['side'] | 'Side' >> beam.WindowInto(
+          window.GlobalWindows(),
+          trigger=trigger.Repeatedly(trigger.AfterCount(1)),
+          accumulation_mode=trigger.AccumulationMode.DISCARDING)
+      return streams['main'] | beam.Map(
+          lambda v, s: (v, s), beam.pvalue.AsSingleton(side))
+
+    self.check(build, [('a', 1), ('b', 1), ('c', 2)])
+
+  def test_side_inputs_of_all_kinds(self):
+    """Bounded and not, of one PCollection in several ways, and of nothing."""
+    def build(p):
+      streams = p | stream(
+          ('main', [(1, 'a'), (12, 'b'), (3, 'c')]),
+          ('side', [(2, ('a', 1)), (3, ('a', 2)), (14, ('b', 3))]),
+          tags=['main', 'side'])
+      windows = beam.WindowInto(window.FixedWindows(10))
+      side = streams['side'] | 'Side' >> windows
+      bounded = p | 'Bounded' >> beam.Create([2, 1])
+      nothing = p | 'Nothing' >> beam.Create([])
+      return streams['main'] | 'Main' >> windows | beam.Map(
+          lambda v, by_key, listed, few, default:
+          (v, sorted(by_key[v]), len(listed), sorted(few), default),
+          beam.pvalue.AsMultiMap(side),
+          beam.pvalue.AsList(side),
+          beam.pvalue.AsIter(bounded),
+          beam.pvalue.AsSingleton(nothing, default_value=9))
+
+    self.check(
+        build,
+        [('a', [1, 2], 2, [1, 2], 9), ('b', [3], 1, [1, 2], 9),
+         ('c', [], 2, [1, 2], 9)])
 
   # State and timers
 
