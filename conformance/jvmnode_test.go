@@ -148,7 +148,7 @@ func TestTypeScriptSuites(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.Env = []string{"BEAM_SERVICE_OVERRIDES=" + string(services)}
-				check(t, suite, mode, func() ([]Outcome, error) { return RunMocha(t.Context(), c, file) })
+				check(t, suite, mode, func() ([]Outcome, error) { return RunMocha(t.Context(), c, file, suite.NotApplicable) })
 			})
 		}
 	}

@@ -130,8 +130,11 @@ type mochaReport struct {
 	} `json:"pending"`
 }
 
+// portableTests begin the names of tests that run pipelines in a job service.
+var portableTests = regexp.MustCompile(`^primitives module portable runner |@ulr `)
+
 // RunMocha runs mocha, which writes a report of its tests to the file.
-func RunMocha(ctx context.Context, c Command, file string) ([]Outcome, error) {
+func RunMocha(ctx context.Context, c Command, file string, notApplicable map[string]string) ([]Outcome, error) {
 	if _, _, err := c.run(ctx); err != nil {
 		return nil, err
 	}
@@ -150,7 +153,7 @@ func RunMocha(ctx context.Context, c Command, file string) ([]Outcome, error) {
 	var outcomes []Outcome
 	for _, t := range report.Tests {
 		o := Outcome{
-			Name:   strings.Join(strings.Fields(t.FullTitle), "_"),
+			Name:   strings.Join(strings.Fields(portableTests.ReplaceAllString(t.FullTitle, "")), "_"),
 			Reason: oneLine(t.Err.Message), Took: time.Duration(t.Duration * float64(time.Millisecond)),
 		}
 		switch {
@@ -161,6 +164,7 @@ func RunMocha(ctx context.Context, c Command, file string) ([]Outcome, error) {
 		}
 		outcomes = append(outcomes, o)
 	}
+	outcomes = withoutNotApplicable(outcomes, notApplicable)
 	sortOutcomes(outcomes)
 	return outcomes, nil
 }
