@@ -141,7 +141,7 @@ class Model(unittest.TestCase):
         [0, [(1, ('a', 1))], 11, [(2, ('a', 2))], 14, [(3, ('a', 3))], 16,
          [(4, ('a', 4))]],
         [('a', [1], 10, ON_TIME, 0), ('a', [1, 2], 10, LATE, 1),
-         ('a', [1, 2, 3], 10, LATE, 2), ('a', [1, 2, 3], 10, LATE, 3)],
+         ('a', [1, 2, 3], 10, LATE, 2)],
         window.FixedWindows(10),
         trigger=trigger.AfterWatermark(late=trigger.AfterCount(1)),
         accumulation_mode=trigger.AccumulationMode.ACCUMULATING,

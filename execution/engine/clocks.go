@@ -68,8 +68,11 @@ func (s *scheduler) sinceStart(at element.EventTime) time.Duration {
 }
 
 // never says that the clock does not get to a processing time.
-func (s *scheduler) never(at element.EventTime) bool {
-	return at > s.config.epoch+element.EventTime(delayMax/time.Millisecond)
+func (s *scheduler) never(at element.EventTime) bool { return at > s.lastTick() }
+
+// lastTick is how far the clock goes.
+func (s *scheduler) lastTick() element.EventTime {
+	return s.config.epoch + element.EventTime(delayMax/time.Millisecond)
 }
 
 // dropUnreachable drops the timers of stages that have nothing else left to
