@@ -25,6 +25,10 @@ type jobOptions struct {
 	workerTimeout  time.Duration
 	checkpoint     time.Duration
 	drain          bool
+	// noFusion makes a stage of every transform; keyGroups is the number of
+	// partitions of keyed input.
+	noFusion  bool
+	keyGroups int
 	// streaming says that the user wants panes of bounded input, too.
 	streaming bool
 }
@@ -39,6 +43,9 @@ type optionSpec struct {
 
 const optionGroup = "gorunner"
 
+// maxKeyGroups bounds what each writer of a keyed edge keeps open.
+const maxKeyGroups = 4096
+
 func optionSpecs() []optionSpec {
 	return []optionSpec{
 		countOption("gorunner_bundle_bytes", "Bytes of input that a bundle aims at; 0 is the default.",
@@ -51,6 +58,10 @@ func optionSpecs() []optionSpec {
 			func(o *jobOptions, n int) { o.workerTimeout = time.Duration(n) * time.Second }),
 		countOption("gorunner_checkpoint_ms", "Milliseconds that endless elements are executed before what they have yielded is passed on; 0 is the default, 100.",
 			func(o *jobOptions, n int) { o.checkpoint = time.Duration(n) * time.Millisecond }),
+		countOption("gorunner_key_groups", "Partitions of keyed input, the most bundles that it has at a time, up to 4096; 0 is the default, 64.",
+			func(o *jobOptions, n int) { o.keyGroups = min(n, maxKeyGroups) }),
+		boolOption("gorunner_disable_fusion", "Make a stage of every transform, to find out which of them is slow or fails.",
+			func(o *jobOptions, v bool) { o.noFusion = v }),
 		boolOption("drain", "Drain the job from its start: unbounded sources are truncated before they are read, and the job ends.",
 			func(o *jobOptions, v bool) { o.drain = v }),
 	}
@@ -100,6 +111,10 @@ func describeOptions() []*jobpb.PipelineOptionDescriptor {
 	return out
 }
 
+// goOptions is where the Go SDK puts what it does not know itself: the flags that
+// the program defines.
+const goOptions = "go_options"
+
 // parseJobOptions reads the options of a job. Keys are URNs or, from older
 // clients, bare names.
 func parseJobOptions(s *structpb.Struct) (jobOptions, error) {
@@ -127,16 +142,29 @@ func parseJobOptions(s *structpb.Struct) (jobOptions, error) {
 			}
 			continue
 		}
+		options := map[string]*structpb.Value{name: value}
+		if name == goOptions {
+			options = ownOptions(value)
+		}
 		for _, spec := range specs {
-			if spec.name != name {
-				continue
-			}
-			if err := spec.set(&o, value); err != nil {
+			if err := spec.set(&o, options[spec.name]); err != nil {
 				return jobOptions{}, err
 			}
 		}
 	}
 	return o, nil
+}
+
+// ownOptions are those among the options of a Go program that can be meant for
+// nobody but this runner.
+func ownOptions(v *structpb.Value) map[string]*structpb.Value {
+	own := make(map[string]*structpb.Value)
+	for name, value := range v.GetStructValue().GetFields()["options"].GetStructValue().GetFields() {
+		if strings.HasPrefix(name, optionGroup+"_") {
+			own[name] = value
+		}
+	}
+	return own
 }
 
 func optionName(key string) string {

@@ -60,16 +60,25 @@ func TestOptions(t *testing.T) {
 		"beam:option:gorunner_worker_restarts:v1":  3.0,
 		"beam:option:gorunner_worker_timeout_s:v1": "7",
 		"beam:option:gorunner_checkpoint_ms:v1":    "20",
+		"beam:option:gorunner_key_groups:v1":       "5",
+		"beam:option:gorunner_disable_fusion:v1":   true,
 		"beam:option:drain:v1":                     true,
 		"beam:option:streaming:v1":                 true,
 		"beam:option:job_name:v1":                  "me",
 	})
 	want := jobOptions{
 		name: "me", bundleBytes: 1000, bundleAttempts: 2, workerRestarts: 3, workerTimeout: 7 * time.Second,
-		checkpoint: 20 * time.Millisecond, drain: true, streaming: true,
+		checkpoint: 20 * time.Millisecond, drain: true, streaming: true, noFusion: true, keyGroups: 5,
 	}
 	if err != nil || o != want {
 		t.Errorf("%+v, %v", o, err)
+	}
+	if o, err := parse(t, map[string]any{"gorunner_key_groups": 1_000_000}); err != nil || o.keyGroups != maxKeyGroups {
+		t.Errorf("%d key groups, %v", o.keyGroups, err)
+	}
+	fromGo := map[string]any{"options": map[string]any{"gorunner_bundle_bytes": "12", "drain": "the pool", "other": "x"}}
+	if o, err := parse(t, map[string]any{"beam:option:go_options:v1": fromGo}); err != nil || o != (jobOptions{bundleBytes: 12}) {
+		t.Errorf("options of a Go program: %+v, %v", o, err)
 	}
 	for _, bad := range []any{"x", "-1", -1, 1.5, 1e12, true, []any{}, ""} {
 		if _, err := parse(t, map[string]any{"beam:option:gorunner_bundle_bytes:v1": bad}); err == nil ||

@@ -27,7 +27,9 @@ func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	translation, err := s.deps.Translate(req.GetPipeline(), translate.Options{Streaming: settings.streaming})
+	translation, err := s.deps.Translate(req.GetPipeline(), translate.Options{
+		Streaming: settings.streaming, DisableFusion: settings.noFusion, KeyGroups: settings.keyGroups,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("runner: prepare: %w", err)
 	}

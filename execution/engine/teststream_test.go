@@ -8,10 +8,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/timer"
 	"github.com/gorunner/gorunner/plan"
 )
 
@@ -72,4 +74,27 @@ func TestTestStream(t *testing.T) {
 	if st := job.Status().Stages[1]; st.ElementsIn != 3 || !st.Done {
 		t.Errorf("%+v, want 3 elements", st)
 	}
+}
+
+// A timer that a user has set is due when the script has moved the clock by its
+// delay, wherever in a millisecond of the world it was set.
+func TestTimersAreDueByTheScriptsClock(t *testing.T) {
+	p := &plan.Plan{Tests: []plan.Test{{}}}
+	st := &stageState{env: &environment{id: "a"}}
+	rapid.Check(t, func(t *rapid.T) {
+		// In nanoseconds: when the job began, how long it had run when the user set
+		// the timer and when that was committed, and what the script's clock shows.
+		begin := time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "begin"))
+		set := time.Duration(rapid.Int64Range(0, 1e8).Draw(t, "set"))
+		commit := set + time.Duration(rapid.Int64Range(0, 1e7).Draw(t, "latency"))
+		clock := ms(rapid.IntRange(0, 1000).Draw(t, "clock"))
+		const delay = 50
+		s := &scheduler{plan: p, now: commit, clock: clock, config: config{epoch: element.EventTime(begin.Milliseconds())}}
+		due := s.processing() + delay
+		user := &timer.Timer{Domain: plan.ProcessingTimeDomain, Fire: element.EventTime((begin + set).Milliseconds()) + delay}
+		s.byOurClock(st, user)
+		if late := user.Fire - due; late > 0 || late < -12 {
+			t.Fatalf("it is due %v after the clock has moved by its delay", late)
+		}
+	})
 }

@@ -107,11 +107,12 @@ func (s *scheduler) apply(b *bundle, changes []timerChange) {
 }
 
 // byOurClock translates the processing time of a timer that an SDK has set: it
-// knows the clock of the world alone, and meant a delay from now. The delay
-// ends at the latest where the clock does.
+// knows the clock of the world alone, and meant a delay from now. Rounding is
+// downwards: when the script has moved the clock by that delay, it is due. The
+// delay ends at the latest where the clock does.
 func (s *scheduler) byOurClock(st *stageState, t *timer.Timer) {
 	if s.virtual() && st.env.id != native && t.Domain == plan.ProcessingTimeDomain && !s.never(t.Fire) {
-		t.Fire = min(t.Fire+element.EventTime((s.clock-s.now)/time.Millisecond), s.lastTick())
+		t.Fire = min(t.Fire+element.EventTime((s.clock-s.now)/time.Millisecond)-1, s.lastTick())
 	}
 }
 
