@@ -105,7 +105,7 @@ func TestGoPrograms(t *testing.T) {
 	s := startServer(t)
 	for _, name := range []string{
 		"tiny", "unused", "empty", "diamond", "flatten", "emptykeys", "cogbk", "combine", "mapview",
-		"fixed", "sliding", "sessions", "hotkey", "bigvalues",
+		"fixed", "sliding", "sessions", "panes", "hotkey", "bigvalues",
 		"statefulsdf", "splittimers", "hugekeys",
 	} {
 		t.Run(name, func(t *testing.T) {

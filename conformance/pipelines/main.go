@@ -71,6 +71,7 @@ func pipelines() map[string]func(beam.Scope, config) {
 		"sliding":     slidingWindows,
 		"sessions":    sessions,
 		"cogbk":       coGroup,
+		"panes":       panes,
 		"combine":     combine,
 		"mapview":     mapView,
 		"metrics":     allMetrics,
@@ -88,6 +89,11 @@ func main() {
 	flag.IntVar(&c.parallel, "parallel", 1, "how many jobs to run at the same time")
 	flag.IntVar(&c.size, "size", 1, "scale of the pipeline's data")
 	flag.StringVar(&c.marker, "marker", "", "file that some pipelines leave traces in")
+	// Flags that are set are pipeline options, and these are for the runner.
+	flag.Int("gorunner_bundle_bytes", 0, "bytes of input of a bundle")
+	flag.Int("gorunner_key_groups", 0, "partitions of keyed input")
+	flag.Int("gorunner_checkpoint_ms", 0, "milliseconds between checkpoints")
+	flag.Bool("gorunner_disable_fusion", false, "make a stage of every transform")
 	flag.Parse()
 	beam.Init() // does not return in a worker
 	build, ok := pipelines()[c.name]
