@@ -3,6 +3,7 @@ package fnapi
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -37,6 +38,9 @@ type execution struct {
 	ended    bool                        // guarded by mu
 	err      error                       // guarded by mu until done is closed
 	unwatch  func() bool                 // guarded by mu
+
+	splitting sync.Mutex // held while the harness is asked to split
+	kept      int64      // guarded by splitting; elements that splits have left to it
 
 	once       sync.Once
 	result     harness.Result // set by once
@@ -96,6 +100,7 @@ func (w *Worker) newExecution(ctx context.Context, b *harness.Bundle) (*executio
 		return nil, fmt.Errorf("the timers have %d bytes, which no message takes", timers)
 	}
 	e := &execution{
+		kept:       math.MaxInt64,
 		worker:     w,
 		id:         w.server.nextInstruction(),
 		bundle:     b,
@@ -315,6 +320,12 @@ func (e *execution) collect() (harness.Result, error) {
 		return none, err
 	}
 	residuals, err := e.residuals(e.response.GetResidualRoots())
+	e.splitting.Lock()
+	kept := e.kept
+	e.splitting.Unlock()
+	if read := elementsRead(infos, e.source); err == nil && read > kept {
+		err = fmt.Errorf("the harness read %d elements after it had agreed to a split that left it %d", read, kept)
+	}
 	if err != nil {
 		return harness.Result{Metrics: infos}, fmt.Errorf("stage %s bundle %d on worker %s: %w", e.bundle.Stage.Name, e.bundle.ID, e.worker.spec.ID, err)
 	}

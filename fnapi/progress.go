@@ -80,6 +80,8 @@ func (e *execution) Split(ctx context.Context, fraction float64) (harness.Split,
 	for i := range e.bundle.Input {
 		count += int64(e.bundle.Input[i].Count)
 	}
+	e.splitting.Lock()
+	defer e.splitting.Unlock()
 	resp, err := e.ask(ctx, "split", &fnpb.InstructionRequest{
 		Request: &fnpb.InstructionRequest_ProcessBundleSplit{ProcessBundleSplit: &fnpb.ProcessBundleSplitRequest{
 			InstructionId: e.id,
@@ -101,6 +103,9 @@ func (e *execution) Split(ctx context.Context, fraction float64) (harness.Split,
 		e.fail(fmt.Errorf("split: %w", err))
 		return none, false, err
 	}
+	// A harness may forget a split that it was asked for before it had begun, as
+	// Go's does, and execute what it has given back: see collect.
+	e.kept = min(e.kept, split.FirstResidual)
 	return split, true, nil
 }
 
