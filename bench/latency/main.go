@@ -86,7 +86,7 @@ func (*tickFn) CreateWatermarkEstimator() *sdf.ManualWatermarkEstimator {
 func (f *tickFn) ProcessElement(_ context.Context, we *sdf.ManualWatermarkEstimator, rt *sdf.LockRTracker, _ int,
 	emit func(beam.EventTime, int, int),
 ) (sdf.ProcessContinuation, error) {
-	at := rt.GetRestriction().(offsetrange.Restriction).Start
+	at := rt.GetRestriction().(offsetrange.Restriction).Start //nolint:errcheck // see CreateTracker
 	if !rt.TryClaim(at) {
 		return sdf.StopProcessing(), rt.GetError()
 	}
