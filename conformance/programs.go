@@ -80,9 +80,6 @@ func seconds(text string) time.Duration {
 	return time.Duration(s * float64(time.Second))
 }
 
-// testHangs is the exit code of java/…/Validate after a test that did not end.
-const testHangs = 3
-
 // RunValidate runs the Java program Validate, which appends to the file, until
 // no test is left. Tests whose name begins with one of notApplicable do not
 // apply, unless they pass.

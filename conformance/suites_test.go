@@ -33,6 +33,7 @@ func TestGoSuites(t *testing.T) {
 
 // drainJobs returns what drains the jobs of the server while a test runs.
 func (s *server) drainJobs(t *testing.T) func(context.Context) {
+	t.Helper()
 	return func(ctx context.Context) {
 		if err := DrainJobs(ctx, s.endpoint); err != nil {
 			t.Log(err)
