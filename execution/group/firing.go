@@ -178,13 +178,23 @@ func (f *firing) take(p *pane, e *entry) error {
 		if p.emitted > f.params.RefiredBytes {
 			continue
 		}
-		if err := f.ask(p); err != nil {
+		if err := f.askAmid(p); err != nil {
 			return err
 		}
 	}
 	if p.memory.closed {
 		return nil
 	}
+	return f.ask(p)
+}
+
+// askAmid is ask between values of a bundle, during which no time passes: a
+// delay that ends at once ends after the last of them.
+func (f *firing) askAmid(p *pane) error {
+	now := p.context
+	defer func() { p.context = now }()
+	p.context.Processing--
+	p.context.Synchronized--
 	return f.ask(p)
 }
 

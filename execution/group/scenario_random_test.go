@@ -184,10 +184,14 @@ func checkPanes(w *plan.Windowing, o outcome) error {
 	return nil
 }
 
-// Where bundles begin and end makes no difference.
+// Where bundles begin and end makes no difference, but to a delay that ends at
+// once: that ends with the bundle.
 func TestScenariosInAnyBundles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawWindowing(t, false)
+		if w.Trigger != nil && strings.Contains(w.Trigger.String(), "processing_time(0s)") {
+			t.Skip("a delay of nothing")
+		}
 		events := drawEvents(t)
 		one := newStream(t, w).all(t, events, 1)
 		many := newStream(t, w).all(t, events, 4)
