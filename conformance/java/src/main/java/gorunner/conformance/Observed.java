@@ -62,7 +62,7 @@ final class Observed {
                       .addNameFilter(MetricNameFilter.inNamespace(Measured.class))
                       .build());
       expect("counter", r.getCounters().iterator().next().getAttempted(), 200L);
-      expect("step", r.getCounters().iterator().next().getKey().stepName(), "Measured-With-slash-ParMultiDo-Measured-");
+      expect("step", r.getCounters().iterator().next().getKey().stepName(), "Measured/With slash/ParMultiDo(Measured)");
       DistributionResult d = r.getDistributions().iterator().next().getAttempted();
       expect("distribution", d.getSum() + " " + d.getCount() + " " + d.getMin() + " " + d.getMax(), "5050 100 1 100");
       expect("gauge", r.getGauges().iterator().next().getAttempted().getValue(), 7L);
