@@ -200,9 +200,7 @@ func JavaSuites() []Suite {
 				"SdkHarnessEnvironmentTest": "tests the container of Beam's Java SDK",
 				"MetricsTest$CommittedMetricTests": "the client takes what is attempted and what is committed for two metrics," +
 					" and of the former it knows no committed value",
-				"ViewTest.testTriggeredLatestSingleton":                                          "reads for ten seconds in each of a hundred splits, which takes minutes with few threads",
-				"GroupByKeyTest$BasicTests.testAfterProcessingTimeContinuationTriggerUsingState": "wants early panes of bounded input, without asking for streaming",
-				"ParDoTest$TimestampTests.testProcessElementSkew":                                "asserts an error that this version of the harness does not raise",
+				"ParDoTest$TimestampTests.testProcessElementSkew": "asserts an error that this version of the harness does not raise",
 			},
 		},
 	}
