@@ -20,7 +20,7 @@ var javaClassPath = sync.OnceValues(func() (string, error) {
 	}
 	dir := filepath.Join(p.Cache, "java")
 	list := filepath.Join(dir, "classpath")
-	cmd := exec.Command("mvn", "-q", "-B", "-Dbuild.directory="+dir, "package", "dependency:build-classpath", "-Dmdep.outputFile="+list)
+	cmd := exec.Command("mvn", "-q", "-B", "-Dconformance.output="+dir, "package", "dependency:build-classpath", "-Dmdep.outputFile="+list)
 	cmd.Dir = filepath.Join(p.Root, "conformance", "java")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("mvn in %s: %w\n%s", cmd.Dir, err, out)
