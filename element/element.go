@@ -63,9 +63,13 @@ type Header struct {
 // Block is an immutable run of encoded windowed values, back to back and
 // each whole.
 type Block struct {
-	// Data holds the elements. Nobody may write to it once the block is made.
+	// Data holds the elements, if they are in memory. Nobody may write to it once
+	// the block is made.
 	Data []byte
-	// Count is the number of elements in Data.
+	// Stored is where they lie on disk; nil if they are in memory. They have to be
+	// loaded before they can be looked at: see InMemory.
+	Stored Stored
+	// Count is the number of elements.
 	Count int
 	// MinTime is the smallest timestamp among the elements.
 	MinTime EventTime
@@ -78,22 +82,88 @@ type Block struct {
 	Pages []*Page
 }
 
+// Chunk is a run of bytes in memory or on disk. It is immutable.
+type Chunk struct {
+	// Data holds the bytes, if they are in memory. Nobody may write to it.
+	Data []byte
+	// Stored is where they lie on disk; nil if they are in memory.
+	Stored Stored
+}
+
+// Stored is a run of bytes on disk, which are there as long as something
+// refers to it. It may be used from any goroutine.
+type Stored interface {
+	// Size is the number of bytes.
+	Size() int
+	// Load reads them into memory of the caller's. An error says that they
+	// cannot be read, or are not what was written.
+	Load() ([]byte, error)
+}
+
+// Size is the number of bytes of the chunk, wherever they are.
+func (c *Chunk) Size() int {
+	if c.Stored != nil {
+		return c.Stored.Size()
+	}
+	return len(c.Data)
+}
+
+// Load returns the bytes of the chunk.
+func (c *Chunk) Load() ([]byte, error) {
+	if c.Stored != nil {
+		return c.Stored.Load()
+	}
+	return c.Data, nil
+}
+
 // Page is a value kept beside the block that refers to it. Its data is a run
 // of encoded values in chunks, each whole, that the SDK reads one by one.
 type Page struct {
 	// Token names the page within its job; it travels inside the element.
 	Token string
 	// Chunks are the pieces in order.
-	Chunks [][]byte
+	Chunks []Chunk
 }
 
-// Bytes is the memory the block accounts for: its elements and its pages.
+// Size is the number of bytes of the elements, wherever they are.
+func (b *Block) Size() int {
+	c := Chunk{b.Data, b.Stored}
+	return c.Size()
+}
+
+// Bytes is what the block amounts to, wherever it is: its elements and its
+// pages.
 func (b *Block) Bytes() int {
-	n := len(b.Data)
+	n := b.Size()
 	for _, p := range b.Pages {
-		for _, c := range p.Chunks {
-			n += len(c)
+		for i := range p.Chunks {
+			n += p.Chunks[i].Size()
 		}
 	}
 	return n
+}
+
+// Resident is the memory that the block and its pages take.
+func (b *Block) Resident() int {
+	n := len(b.Data)
+	for _, p := range b.Pages {
+		for i := range p.Chunks {
+			n += len(p.Chunks[i].Data)
+		}
+	}
+	return n
+}
+
+// InMemory returns the block with its elements in memory, whatever its pages.
+func (b *Block) InMemory() (Block, error) {
+	loaded := *b
+	if b.Stored == nil {
+		return loaded, nil
+	}
+	data, err := b.Stored.Load()
+	if err != nil {
+		return Block{}, err
+	}
+	loaded.Data, loaded.Stored = data, nil
+	return loaded, nil
 }

@@ -53,8 +53,8 @@ func TestBlockBytes(t *testing.T) {
 		Data:  make([]byte, 10),
 		Count: 2,
 		Pages: []*element.Page{
-			{Token: "not counted", Chunks: [][]byte{make([]byte, 100), nil, make([]byte, 20)}},
-			{Chunks: [][]byte{make([]byte, 3)}},
+			{Token: "not counted", Chunks: []element.Chunk{{Data: make([]byte, 100)}, {}, {Data: make([]byte, 20)}}},
+			{Chunks: []element.Chunk{{Data: make([]byte, 3)}}},
 		},
 	}
 	if got, want := b.Bytes(), 133; got != want {

@@ -100,7 +100,7 @@ func (s *queueScript) push(d *datadriven.TestData) {
 	b := element.Block{Data: make([]byte, size), Count: count}
 	copy(b.Data, name)
 	if pages > 0 {
-		b.Pages = []*element.Page{{Chunks: [][]byte{make([]byte, pages)}}}
+		b.Pages = []*element.Page{{Chunks: []element.Chunk{{Data: make([]byte, pages)}}}}
 	}
 	s.queue.Push(element.KeyGroup(group), b)
 }

@@ -306,7 +306,7 @@ func TestWriteBlock(t *testing.T) {
 			t.Fatal(err)
 		}
 		if page != "" {
-			b.Pages = []*element.Page{{Token: page, Chunks: [][]byte{[]byte("value")}}}
+			b.Pages = []*element.Page{{Token: page, Chunks: []element.Chunk{{Data: []byte("value")}}}}
 		}
 		return b
 	}

@@ -95,7 +95,7 @@ func (b *bundleState) paged(ctx context.Context, key harness.StateKey) (paged, e
 		for i := range b.input {
 			for _, p := range b.input[i].Pages {
 				if p.Token == k.Token {
-					return listOf(p.Chunks), nil
+					return &chunkList{len(p.Chunks), func(i int) ([]byte, error) { return p.Chunks[i].Load() }}, nil
 				}
 			}
 		}

@@ -298,7 +298,7 @@ func TestContinuationTokens(t *testing.T) {
 			}
 		}
 	}
-	b.input = []element.Block{{Pages: []*element.Page{{Token: "a", Chunks: [][]byte{{1}, {2}, {3}}}}}}
+	b.input = []element.Block{{Pages: []*element.Page{{Token: "a", Chunks: chunksOf([]byte{1}, []byte{2}, []byte{3})}}}}
 	for name, token := range map[string][]byte{
 		"beyond the last": {3},
 		"huge":            binary.AppendUvarint(nil, math.MaxUint64),
@@ -362,9 +362,9 @@ func TestPagedValues(t *testing.T) {
 	b := stateOn(state.NewMemory())
 	large := bytes.Repeat([]byte("l"), pageBytes)
 	b.input = []element.Block{
-		{Pages: []*element.Page{{Token: "a", Chunks: [][]byte{[]byte("first")}}}},
+		{Pages: []*element.Page{{Token: "a", Chunks: chunksOf([]byte("first"))}}},
 		{},
-		{Pages: []*element.Page{{Token: "b", Chunks: [][]byte{large, []byte("last")}}, {Token: "none"}}},
+		{Pages: []*element.Page{{Token: "b", Chunks: chunksOf(large, []byte("last"))}, {Token: "none"}}},
 	}
 	expect(t, b, harness.PageKey{Token: "a"}, "first")
 	expect(t, b, harness.PageKey{Token: "b"}, string(large)+"last")
@@ -505,4 +505,12 @@ func (s *slowTxn) Append(c state.Cell, entry string, data []byte) error {
 	close(s.reached)
 	<-s.goOn
 	return s.Txn.Append(c, entry, data)
+}
+
+func chunksOf(data ...[]byte) []element.Chunk {
+	chunks := make([]element.Chunk, len(data))
+	for i := range data {
+		chunks[i].Data = data[i]
+	}
+	return chunks
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
 )
 
 // Host provides the workers of a job.
@@ -48,6 +49,10 @@ type Options struct {
 	// splittable DoFn writes before the engine checkpoints it; default 1 million
 	// elements and 32 MiB.
 	CheckpointElements, CheckpointBytes int
+	// Memory bounds what the job holds in memory, and Disk takes what is beyond
+	// it; default no bound, and all in memory.
+	Memory *shuffle.Budget
+	Disk   shuffle.Disk
 	// Drain drains the job from its very start: see [Job.Drain].
 	Drain bool
 	// FinalizeTimeout is how long a harness may take to finalize a bundle, which

@@ -41,11 +41,11 @@ func (p *pager) add(chunk []byte) bool {
 // a chunk, which may be made only when it is asked for.
 type chunkList struct {
 	n  int
-	at func(i int) []byte
+	at func(i int) ([]byte, error)
 }
 
 func listOf(chunks [][]byte) *chunkList {
-	return &chunkList{len(chunks), func(i int) []byte { return chunks[i] }}
+	return &chunkList{len(chunks), func(i int) ([]byte, error) { return chunks[i], nil }}
 }
 
 func (l *chunkList) page(token []byte) (page, next []byte, err error) {
@@ -59,7 +59,11 @@ func (l *chunkList) page(token []byte) (page, next []byte, err error) {
 	}
 	var p pager
 	for ; i < l.n; i++ {
-		if !p.add(l.at(i)) {
+		chunk, err := l.at(i)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !p.add(chunk) {
 			next = binary.AppendUvarint(nil, uint64(i))
 			break
 		}

@@ -89,12 +89,12 @@ func (k *keyedContents) add(key, value []byte) {
 }
 
 // entry encodes a key followed by the iterable of its values.
-func (k *keyedContents) entry(i int) []byte {
+func (k *keyedContents) entry(i int) ([]byte, error) {
 	key := k.keys[i]
 	values := k.values[string(key)]
 	b := binary.BigEndian.AppendUint32(slices.Clone(key), uint32(len(values)))
 	for _, v := range values {
 		b = append(b, v...)
 	}
-	return b
+	return b, nil
 }

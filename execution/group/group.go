@@ -50,6 +50,8 @@ type Params struct {
 	ValuesMax int
 	// Merge merges windows where only the SDK can; else nil.
 	Merge MergeFunc
+	// Spill says where what is grouped lies; default in memory.
+	Spill *shuffle.Spill
 }
 
 // errTooMany is the answer to more values than one Run can hold.

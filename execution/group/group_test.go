@@ -167,7 +167,11 @@ func (r *reader) element(e shuffle.Element, pages map[string]*element.Page) erro
 // page returns the values of a page, each of whose chunks must be whole.
 func (r *reader) page(page *element.Page) (values []string, err error) {
 	total := 0
-	for _, chunk := range page.Chunks {
+	for i := range page.Chunks {
+		chunk, err := page.Chunks[i].Load()
+		if err != nil {
+			return nil, err
+		}
 		if len(chunk) == 0 {
 			return nil, fmt.Errorf("%w: empty chunk", errForm)
 		}

@@ -248,7 +248,7 @@ func (j *job) page(pages []*element.Page, s string) (string, error) {
 			j.pages++
 			var values []byte
 			for _, c := range p.Chunks {
-				values = append(values, c...)
+				values = append(values, c.Data...)
 			}
 			return string(values), nil
 		}

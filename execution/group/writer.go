@@ -127,7 +127,10 @@ func (w *writer) write(g *grouped) error {
 // writePaged keeps the values in a page of the block and puts its token in
 // their place.
 func (w *writer) writePaged(d []byte, g *grouped) []byte {
-	page := &element.Page{Token: w.params.Token(), Chunks: g.values.collect(w.params.BlockBytes)}
+	page := &element.Page{Token: w.params.Token()}
+	for _, c := range g.values.collect(w.params.BlockBytes) {
+		page.Chunks = append(page.Chunks, element.Chunk{Data: c})
+	}
 	w.block.Pages = append(w.block.Pages, page)
 	// Count -1 announces chunks, chunk -1 a token.
 	d = append(d, 0xff, 0xff, 0xff, 0xff)
