@@ -98,6 +98,7 @@ func TestBadCommandLines(t *testing.T) {
 		{"serve --memory=lots", `--memory: "lots" is not a size`},
 		{"serve --listen=nowhere", "listen for the Job API"},
 		{"serve --listen=127.0.0.1:0 --http=" + taken.Addr().String(), "choose another address with --http"},
+		{"serve --cpuprofile=/does/not/exist", "--cpuprofile: open /does/not/exist"},
 		{"serve extra", `unknown command "extra"`},
 		{"plan", "accepts 1 arg"},
 		{"plan --format=png x", `"png": want text or dot`},
@@ -224,7 +225,8 @@ func TestDevLog(t *testing.T) {
 // TestServe runs a server until it is told to stop, with HTTP beside it.
 func TestServe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	c := config{listen: freePort(t), http: freePort(t), dataDir: t.TempDir(), logKind: "text", logLevel: "error"}
+	profile := filepath.Join(t.TempDir(), "cpu.prof")
+	c := config{listen: freePort(t), http: freePort(t), dataDir: t.TempDir(), logKind: "text", logLevel: "error", cpuProfile: profile}
 	ended := make(chan error, 1)
 	go func() { ended <- serve(ctx, c) }()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
@@ -279,6 +281,10 @@ func TestServe(t *testing.T) {
 	}
 	if took := time.Since(begin); took > time.Second {
 		t.Errorf("it took %v to stop", took)
+	}
+	// A profile is a gzipped message.
+	if data, err := os.ReadFile(profile); err != nil || !bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
+		t.Errorf("a profile of %d bytes, %v", len(data), err)
 	}
 }
 

@@ -39,6 +39,7 @@ type config struct {
 	advertise         string
 	logKind, logLevel string
 	idle              time.Duration
+	cpuProfile        string
 }
 
 func newServe() *cobra.Command {
@@ -84,6 +85,7 @@ container (DOCKER), or in a worker pool (EXTERNAL).`,
 	fl.DurationVar(&c.idle, "idle-timeout", 0, "end after so long without a job; 0 is never")
 	fl.StringVar(&c.logLevel, "log-level", "info", "least important lines to log: debug, info, warn or error")
 	fl.StringVar(&c.logKind, "log-kind", "dev", "log format: dev, text or json")
+	fl.StringVar(&c.cpuProfile, "cpuprofile", "", "file to write a CPU profile of the server to when it ends")
 	return cmd
 }
 
@@ -111,11 +113,16 @@ func (c *config) check() error {
 }
 
 // serve runs a server until ctx ends or it has been idle for too long.
-func serve(ctx context.Context, c config) error {
+func serve(ctx context.Context, c config) (err error) {
 	log, err := newLogger(os.Stderr, c.logKind, c.logLevel)
 	if err != nil {
 		return err
 	}
+	stopProfile, err := startProfile(c.cpuProfile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stopProfile()) }()
 	if c.memory > 0 {
 		debug.SetMemoryLimit(c.memory)
 	}
