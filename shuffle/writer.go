@@ -310,6 +310,9 @@ func (w *Writer) sealAll() {
 	w.sealWindows()
 }
 
+// Resident is the memory that the output takes, about.
+func (w *Writer) Resident() int64 { return w.out.Bytes }
+
 // Written returns the elements and bytes taken so far, without those of which
 // the end may be missing.
 func (w *Writer) Written() (elements, bytes int64) { return w.out.Count, w.out.Bytes }

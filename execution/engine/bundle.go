@@ -51,7 +51,7 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 	x := &execution{
 		id: o.id, stage: stage,
 		out: newCollector(d.pipes[o.stage]), txn: d.store.Begin(),
-		layout: d.pipes[o.stage].input, groups: d.plan.KeyGroups, early: o.early, share: newShare(o.input),
+		layout: d.pipes[o.stage].input, groups: d.plan.KeyGroups, early: o.early,
 	}
 	if k, ok := stage.Kind.(*plan.Executable); ok && k.Splittable {
 		x.out.limit = counted{int64(d.opts.CheckpointElements), int64(d.opts.CheckpointBytes)}
@@ -76,14 +76,26 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 func (d *driver) execute(ctx context.Context, x *execution, b *harness.Bundle, timers []*timer.Timer) fact {
 	done, err := d.process(ctx, x, b, timers)
 	if err != nil {
-		return bundleFailed{id: x.id, err: err, lost: errors.Is(err, harness.ErrWorkerLost)}
+		return bundleFailed{
+			id: x.id, err: err, lost: errors.Is(err, harness.ErrWorkerLost), fatal: errors.Is(err, shuffle.ErrDisk),
+		}
 	}
 	return done
 }
 
 func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle, timers []*timer.Timer) (bundleDone, error) {
 	defer x.state.end()
-	if err := x.prepare(b, timers); err != nil {
+	var loaded int64
+	defer func() { d.accounts.running.Add(-loaded) }()
+	var err error
+	if loads(x.stage) {
+		b.Input, loaded, err = load(b.Input)
+		d.accounts.running.Add(loaded)
+	}
+	if err == nil {
+		err = x.prepare(b, timers)
+	}
+	if err != nil {
 		return bundleDone{}, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, err)
 	}
 	if !x.spent(b) {
@@ -112,8 +124,8 @@ func (x *execution) prepare(b *harness.Bundle, timers []*timer.Timer) error {
 		if b.Input, x.dropped, err = pipe.dropLate(b.Input, b.Time.Watermark); err != nil {
 			return err
 		}
-		x.share = newShare(b.Input) // no split begins before the execution
 	}
+	x.share = newShare(b.Input) // no split begins before the execution
 	if k, ok := x.stage.Kind.(*plan.Executable); ok && k.TimeSorted {
 		b.Input, err = x.layout.SortByTime(b.Input)
 	}
@@ -217,6 +229,7 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 			}
 			d.views.show(x.stage.ID, x.out.shown)
 		}
+		x.out.release()
 		d.end(x, &d.attempted, &d.committed)
 		if x.result.Finalize != nil {
 			d.finalizers.Go(func() { d.finalize(ctx, x) })
@@ -224,8 +237,9 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 	case bundleFailed:
 		x := d.ending(f.id)
 		x.out.abandon()
+		x.out.release()
 		d.end(x, &d.attempted)
-	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, drainAsked, windowsMapped, taskPanicked, tick:
+	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, drainAsked, windowsMapped, pressureChanged, taskPanicked, tick:
 	}
 	return f, nil
 }

@@ -46,7 +46,7 @@ func (s *scheduler) leave(b *bundle, r residual) {
 			queue, r.delay = st.incoming, 0
 		}
 	}
-	s.tracker.Hold(st.ID, st.hold, r.block.MinTime)
+	s.enter(st, st.hold, &r.block)
 	if r.delay <= 0 {
 		queue.Push(r.group, r.block)
 		return

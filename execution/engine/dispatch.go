@@ -50,6 +50,9 @@ func (s *scheduler) dispatch() {
 		}
 	}
 	wake = earlier(wake, s.checkpointDue())
+	if s.pressure == full && s.heldBack > s.now {
+		wake = earlier(wake, s.heldBack)
+	}
 	if !s.virtual() {
 		wake = earlier(wake, s.nextDue())
 	}
@@ -85,26 +88,33 @@ func earlier(a, b time.Duration) time.Duration {
 }
 
 func (s *scheduler) choose(env *environment) *stageState {
+	if s.pressure > relaxed {
+		if st, held := s.relieve(env); st != nil || held {
+			return st
+		}
+	}
 	for _, u := range []urgency{worthwhile, possible, necessary} {
 		if u == necessary && len(s.bundles) > 0 {
 			break
 		}
-		if st := s.chooseOf(env, u); st != nil {
+		if st := s.chooseOf(env, u, anyStage); st != nil {
 			return st
 		}
 	}
 	return nil
 }
 
-// chooseOf picks a stage for which there is a reason of the urgency: of those
+func anyStage(*stageState) bool { return true }
+
+// chooseOf picks a stage of some for which there is a reason of the urgency: of those
 // with an end the farthest downstream, of those without the one that was served
 // longest ago, and of these two the same. So none waits for ever.
-func (s *scheduler) chooseOf(env *environment, u urgency) *stageState {
+func (s *scheduler) chooseOf(env *environment, u urgency, some func(*stageState) bool) *stageState {
 	var batch, endless *stageState
 	for i := len(env.stages) - 1; i >= 0; i-- {
 		st := env.stages[i]
 		switch {
-		case !st.endless && batch != nil, !s.startable(st, u):
+		case !st.endless && batch != nil, !some(st), !s.startable(st, u):
 		case !st.endless && !env.endless:
 			return st
 		case !st.endless:
@@ -164,6 +174,7 @@ func (s *scheduler) startNext(st *stageState) {
 	work := s.take(st)
 	w := st.env.freest(work.avoid)
 	s.lastBundle++
+	s.began(st)
 	b := &bundle{id: s.lastBundle, stage: st, worker: w, work: work, halve: splitTimes{next: s.now + s.config.splitInterval}}
 	s.bundles[b.id] = b
 	st.running++

@@ -70,7 +70,7 @@ func (s *scheduler) discard() (discarded bool) {
 		for st.truncate == 0 && st.incoming.Available() {
 			lease := st.incoming.Lease(shuffle.Limit{Bytes: s.config.bundleBytes})
 			for i := range lease.Blocks {
-				s.tracker.Release(st.ID, st.hold, lease.Blocks[i].MinTime)
+				s.exit(st, st.hold, &lease.Blocks[i])
 			}
 			st.incoming.Settle(lease)
 			discarded = true
@@ -84,7 +84,7 @@ func (s *scheduler) commitTruncated(st *stageState, out *shuffle.Output) {
 	push := func(g element.KeyGroup, blocks []element.Block) {
 		for i := range blocks {
 			st.queue.Push(g, blocks[i])
-			s.tracker.Hold(st.ID, st.hold, blocks[i].MinTime)
+			s.enter(st, st.hold, &blocks[i])
 		}
 	}
 	if !st.Input.Keyed {

@@ -15,6 +15,7 @@ import (
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/internal/invariants"
 	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
 )
 
@@ -29,6 +30,11 @@ type driver struct {
 	store state.Store
 	views *views
 	pipes []*pipe // per stage, how its output is collected
+
+	// accounts say what the job holds in memory, spill where what is over goes.
+	accounts accounts
+	spill    *shuffle.Spill
+	pressed  pressure // as the scheduler knows it; the loop's own
 
 	facts chan fact
 	// quit is closed when the loop takes no more facts.
@@ -77,7 +83,12 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		}),
 		clock: begin,
 	}
+	d.accounts = newAccounts(o.Memory)
+	d.spill = &shuffle.Spill{Memory: o.Memory, Disk: o.Disk}
 	d.pipes = newPipes(p)
+	for _, pipe := range d.pipes[:len(p.Stages)] { // functions write little, and it is read at once
+		pipe.spill, pipe.account = d.spill, d.accounts.output
+	}
 	return d
 }
 
@@ -91,10 +102,19 @@ func (o Options) withDefaults() Options {
 	def(&o.Workers, 1)
 	def(&o.MaxAttempts, 4)
 	def(&o.MaxWorkerRestarts, 8)
+	if o.Memory == nil {
+		o.Memory = shuffle.NewBudget(nil, 0)
+	}
 	def(&o.BundleBytes, 32<<20)
 	def(&o.PagedBytes, 4<<20)
 	def(&o.CheckpointElements, 1_000_000)
 	def(&o.CheckpointBytes, 32<<20)
+	if limit := o.Memory.Limit(); limit > 0 {
+		// What is in flight is to be small against the budget.
+		for _, v := range []*int{&o.BundleBytes, &o.PagedBytes, &o.CheckpointBytes} {
+			*v = int(max(1, min(int64(*v), limit/memoryShare)))
+		}
+	}
 	wait := func(v *time.Duration, d time.Duration) {
 		if *v == 0 {
 			*v = d
@@ -163,15 +183,22 @@ func cancelled(ctx context.Context, err error) error {
 // askToDrain lets the loop drain the job, if it has not ended.
 func (d *driver) askToDrain() { d.drainOnce.Do(func() { close(d.drains) }) }
 
-// step steps the scheduler.
+// step steps the scheduler, and enters what it holds then.
 func (d *driver) step(f fact, first bool) []order {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	var orders []order
 	if first {
-		orders := d.sched.start()
-		return append(orders, d.sched.step(d.clock.now(), f)...)
+		orders = d.sched.start()
 	}
-	return d.sched.step(d.clock.now(), f)
+	if p := d.pressure(); p != d.pressed {
+		d.pressed = p
+		orders = append(orders, d.sched.step(d.clock.now(), pressureChanged{p})...)
+	}
+	orders = append(orders, d.sched.step(d.clock.now(), f)...)
+	d.accounts.queues.Set(d.sched.resident)
+	d.accounts.timers.Set(d.sched.timerBytes)
+	return orders
 }
 
 // obey carries out orders. done says that the job has ended well.
@@ -261,7 +288,7 @@ func (d *driver) send(f fact) {
 
 // addNative adds the worker of the runner's own stages.
 func (d *driver) addNative() error {
-	w, err := newNativeWorker(d.plan, d.opts, d.call)
+	w, err := newNativeWorker(d.plan, d.opts, d.spill, d.call)
 	if err != nil {
 		return err
 	}

@@ -53,6 +53,9 @@ type Options struct {
 	// it; default no bound, and all in memory.
 	Memory *shuffle.Budget
 	Disk   shuffle.Disk
+	// Quota bounds what the job has on Disk, which enters that there; default no
+	// bound.
+	Quota *shuffle.Budget
 	// Drain drains the job from its very start: see [Job.Drain].
 	Drain bool
 	// FinalizeTimeout is how long a harness may take to finalize a bundle, which

@@ -12,7 +12,8 @@ import (
 
 // fact is something that happened outside the scheduler. The set is closed:
 // [workerReady], [workerGone], [workerRefused], [bundleDone], [bundleFailed],
-// [bundleSplit], [bundleFull], [windowsMapped], [drainAsked], [taskPanicked], [tick].
+// [bundleSplit], [bundleFull], [windowsMapped], [drainAsked], [pressureChanged],
+// [taskPanicked], [tick].
 //
 //sumtype:decl
 type fact interface{ fact() }
@@ -57,11 +58,12 @@ type residual struct {
 }
 
 // bundleFailed says that an execution had no effect. lost says that the
-// worker is to blame.
+// worker is to blame, fatal that another attempt would fare no better.
 type bundleFailed struct {
-	id   harness.BundleID
-	err  error
-	lost bool
+	id    harness.BundleID
+	err   error
+	lost  bool
+	fatal bool
 }
 
 // bundleSplit says how a request to split ended. When ok is false, nothing
@@ -81,6 +83,9 @@ type bundleFull struct{ id harness.BundleID }
 // drainAsked says that the job is to be drained.
 type drainAsked struct{}
 
+// pressureChanged says how short of room the job is from now on.
+type pressureChanged struct{ to pressure }
+
 // windowsMapped is the answer to mapWindows: to has the windows of the side
 // input, in the order of those asked for, unless there is an error.
 type windowsMapped struct {
@@ -98,17 +103,18 @@ type taskPanicked struct{ err error }
 // tick says that time has passed, as asked for by wakeAt.
 type tick struct{}
 
-func (workerReady) fact()   {}
-func (workerGone) fact()    {}
-func (workerRefused) fact() {}
-func (bundleDone) fact()    {}
-func (bundleFailed) fact()  {}
-func (bundleSplit) fact()   {}
-func (bundleFull) fact()    {}
-func (drainAsked) fact()    {}
-func (taskPanicked) fact()  {}
-func (windowsMapped) fact() {}
-func (tick) fact()          {}
+func (workerReady) fact()     {}
+func (workerGone) fact()      {}
+func (workerRefused) fact()   {}
+func (bundleDone) fact()      {}
+func (bundleFailed) fact()    {}
+func (bundleSplit) fact()     {}
+func (bundleFull) fact()      {}
+func (drainAsked) fact()      {}
+func (taskPanicked) fact()    {}
+func (windowsMapped) fact()   {}
+func (pressureChanged) fact() {}
+func (tick) fact()            {}
 
 // order is what the scheduler wants done. The set is closed: [startWorker],
 // [startBundle], [splitBundle], [mapWindows], [forgetWindows], [wakeAt], [stageFinished], [bundleRetried],

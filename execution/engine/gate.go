@@ -305,7 +305,7 @@ func (s *scheduler) arrive(st *stageState, g element.KeyGroup, b element.Block) 
 		s.push(st, g, b)
 		return
 	}
-	s.tracker.Hold(st.ID, st.hold, b.MinTime)
+	s.enter(st, st.hold, &b)
 	if err := st.gate.push(g, b); err != nil {
 		s.fail(fmt.Errorf("stage %s: %w", st.Name, err))
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
 )
 
 // nativeID names the worker of a job that executes the runner's own stages.
@@ -22,8 +23,8 @@ type nativeWorker struct {
 	done      chan struct{}
 }
 
-func newNativeWorker(p *plan.Plan, o Options, call caller) (*nativeWorker, error) {
-	operators, err := newOperators(p, o, call)
+func newNativeWorker(p *plan.Plan, o Options, spill *shuffle.Spill, call caller) (*nativeWorker, error) {
+	operators, err := newOperators(p, o, spill, call)
 	if err != nil {
 		return nil, err
 	}

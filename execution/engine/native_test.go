@@ -33,7 +33,7 @@ func groupPlan() *plan.Plan {
 // execute runs a bundle of the plan's first stage.
 func execute(ctx context.Context, t *testing.T, p *plan.Plan, data []byte) (*collector, error) {
 	t.Helper()
-	w, err := newNativeWorker(p, Options{}.withDefaults(), nil)
+	w, err := newNativeWorker(p, Options{}.withDefaults(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestNativeErrors(t *testing.T) {
 		Windowing: &plan.Windowing{Fn: plan.CustomWindows{URN: "custom", Merging: true}, Window: coder.Must(coder.LengthPrefix)},
 		Key:       coder.Must(coder.Bytes), Value: coder.Must(coder.Bytes),
 	}
-	if _, err := newNativeWorker(p, Options{}, nil); err == nil || !strings.Contains(err.Error(), "stage group") {
+	if _, err := newNativeWorker(p, Options{}, nil, nil); err == nil || !strings.Contains(err.Error(), "stage group") {
 		t.Errorf("windows that cannot be merged: got error %v, want one that names the stage", err)
 	}
 }

@@ -47,10 +47,11 @@ func newOperation(b *harness.Bundle) (*operation, error) {
 }
 
 // newOperators makes the operators of a plan.
-func newOperators(p *plan.Plan, o Options, call caller) (map[plan.StageID]operator, error) {
+func newOperators(p *plan.Plan, o Options, spill *shuffle.Spill, call caller) (map[plan.StageID]operator, error) {
 	var tokens atomic.Int64
 	m := &operatorMaker{plan: p, call: call, params: group.Params{
 		PagedBytes: o.PagedBytes,
+		Spill:      spill,
 		Token:      func() string { return strconv.FormatInt(tokens.Add(1), 36) },
 	}}
 	operators := make(map[plan.StageID]operator)

@@ -24,6 +24,10 @@ type pipe struct {
 	families []timerFamily
 	// expires says that windows of the input expire.
 	expires bool
+	// spill says where output lies; nil is in memory. account is what bundles
+	// have written and not committed; nil is nobody's.
+	spill   *shuffle.Spill
+	account *shuffle.Account
 	// elements and bytes count what was written, whether committed or not.
 	elements, bytes atomic.Int64
 }
@@ -96,6 +100,8 @@ type collector struct {
 	limit    counted
 	full     func()
 	reported atomic.Bool
+	// resident is what each writer takes of the pipe's account.
+	resident []int64
 
 	timers timerCollector
 	// shown is what is new in the windows of a view. Only one goroutine of the
@@ -107,7 +113,7 @@ type collector struct {
 type counted struct{ elements, bytes int64 }
 
 func newCollector(p *pipe) *collector {
-	c := &collector{pipe: p, writers: make([]*shuffle.Writer, len(p.outputs)), counted: make([]counted, len(p.outputs))}
+	c := &collector{pipe: p, writers: make([]*shuffle.Writer, len(p.outputs)), counted: make([]counted, len(p.outputs)), resident: make([]int64, len(p.outputs))}
 	for i, o := range p.outputs {
 		c.writers[i] = shuffle.NewWriter(o.layout, o.want)
 	}
@@ -150,6 +156,7 @@ func (c *collector) count(out int) {
 	c.counted[out] = counted{elements, bytes}
 	c.pipe.elements.Add(more.elements)
 	c.pipe.bytes.Add(more.bytes)
+	c.enter(out, c.writers[out].Resident())
 	all := counted{c.all.elements.Add(more.elements), c.all.bytes.Add(more.bytes)}
 	over := c.limit.elements > 0 && all.elements >= c.limit.elements || c.limit.bytes > 0 && all.bytes >= c.limit.bytes
 	if over && !c.reported.Swap(true) {
@@ -175,6 +182,22 @@ func (c *collector) close() ([]shuffle.Output, []timerChange, error) {
 	}
 	timers, err := c.timers.close()
 	return outputs, timers, err
+}
+
+// enter says what the writer of an output takes.
+func (c *collector) enter(out int, resident int64) {
+	if c.pipe.account != nil {
+		c.pipe.account.Add(resident - c.resident[out])
+		c.resident[out] = resident
+	}
+}
+
+// release takes what was written out of the account: it is others' now, or
+// nobody's.
+func (c *collector) release() {
+	for out := range c.writers {
+		c.enter(out, 0)
+	}
 }
 
 // abandon takes what was written out of the counts.

@@ -59,9 +59,18 @@ type scheduler struct {
 	// order in which they got one.
 	toCheckpoint []*bundle
 	unfinished   int
-	delayed      int           // blocks in all stages' delayed
-	wake         time.Duration // the last wakeAt ordered, 0 for none
-	ended        bool
+	delayed      int // blocks in all stages' delayed
+	// resident is the memory that blocks take which are queued, at gates, delayed
+	// or leased, timed that of the timers that are set.
+	resident, timerBytes int64
+	// pressure is what is known of the room that is left. Sources that it holds
+	// back go on at heldBack; 0 if there are none. relieving is the number of
+	// running bundles that are no source's.
+	pressure  pressure
+	heldBack  time.Duration
+	relieving int
+	wake      time.Duration // the last wakeAt ordered, 0 for none
+	ended     bool
 	// draining says that the job is drained, truncating lists the stages whose
 	// input is truncated.
 	draining   bool
@@ -111,6 +120,8 @@ type stageState struct {
 	gaveWay  map[element.KeyGroup]bool
 	running  int
 	finished bool
+	// source says that the stage brings data into the job.
+	source bool
 	// splittable elements are leased few at a time.
 	splittable bool
 	// unbounded elements are checkpointed after a while.
@@ -204,6 +215,7 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 			}
 		}
 		st.sides = distinct(st.sides)
+		st.source = isSource(st)
 		for _, u := range st.upstream {
 			upstream[i] = append(upstream[i], u.ID)
 		}
@@ -334,6 +346,8 @@ func (s *scheduler) step(now time.Duration, f fact) []order {
 		s.answered(f)
 	case drainAsked:
 		s.drain()
+	case pressureChanged:
+		s.pressure, s.heldBack = f.to, 0
 	case taskPanicked:
 		s.fail(f.err)
 	case tick:
@@ -396,7 +410,7 @@ func (s *scheduler) fail(err error) {
 // push queues a block, which holds the watermark from now on.
 func (s *scheduler) push(st *stageState, g element.KeyGroup, b element.Block) {
 	st.incoming.Push(g, b)
-	s.tracker.Hold(st.ID, st.hold, b.MinTime)
+	s.enter(st, st.hold, &b)
 }
 
 // settle takes a bundle out of the running ones.
@@ -408,6 +422,9 @@ func (s *scheduler) settle(id harness.BundleID) *bundle {
 	delete(s.bundles, id)
 	b.stage.running--
 	b.worker.used--
+	if !b.stage.source {
+		s.relieving--
+	}
 	s.toCheckpoint = slices.DeleteFunc(s.toCheckpoint, func(o *bundle) bool { return o == b })
 	return b
 }
@@ -426,7 +443,7 @@ func (s *scheduler) commit(f bundleDone) {
 		s.leave(b, r)
 	}
 	for i := range b.work.lease.Blocks {
-		s.tracker.Release(b.stage.ID, watermark.Running, b.work.lease.Blocks[i].MinTime)
+		s.exit(b.stage, watermark.Running, &b.work.lease.Blocks[i])
 	}
 	s.apply(b, s.lastTimers(b, f.timers))
 	s.tracker.Release(b.stage.ID, watermark.Running, element.MaxTime)
@@ -440,7 +457,7 @@ func (s *scheduler) commitOutput(b *bundle, f bundleDone) {
 	for i := range b.work.lease.Blocks {
 		block := &b.work.lease.Blocks[i]
 		b.stage.elementsIn += int64(block.Count)
-		b.stage.bytesIn += int64(len(block.Data))
+		b.stage.bytesIn += int64(block.Size())
 	}
 }
 
@@ -464,7 +481,7 @@ func (s *scheduler) retry(f bundleFailed) {
 	b := s.settle(f.id)
 	b.stage.env.failed++
 	b.work.attempts++
-	if b.work.attempts >= s.config.maxAttempts {
+	if f.fatal || b.work.attempts >= s.config.maxAttempts {
 		s.fail(&BundleError{Stage: b.stage.Stage, Bundle: f.id, Attempts: b.work.attempts, Err: f.err})
 		return
 	}

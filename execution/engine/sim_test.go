@@ -305,7 +305,7 @@ func newSim(r *rand.Rand, p *simPlan, c config) (*sim, error) {
 	s.pipes = newPipes(s.plan)
 	s.sched = newScheduler(s.plan, c)
 	var err error
-	if s.operators, err = newOperators(s.plan, Options{}.withDefaults(), nil); err != nil {
+	if s.operators, err = newOperators(s.plan, Options{}.withDefaults(), nil, nil); err != nil {
 		return nil, err
 	}
 	for range s.plan.Edges {

@@ -106,10 +106,10 @@ func (s *scheduler) split(f bundleSplit) {
 		}
 	}
 	for i := range f.keep {
-		s.tracker.Hold(b.stage.ID, watermark.Running, f.keep[i].MinTime)
+		s.enter(b.stage, watermark.Running, &f.keep[i])
 	}
 	for i := range b.work.lease.Blocks {
-		s.tracker.Release(b.stage.ID, watermark.Running, b.work.lease.Blocks[i].MinTime)
+		s.exit(b.stage, watermark.Running, &b.work.lease.Blocks[i])
 	}
 	b.work.lease.Blocks = f.keep
 }
@@ -129,7 +129,7 @@ func (s *scheduler) giveBack(b *bundle, rest []residual) {
 			if r := rest[n]; r.delay > 0 {
 				s.leave(b, r)
 			} else {
-				s.tracker.Hold(st.ID, st.hold, r.block.MinTime)
+				s.enter(st, st.hold, &r.block)
 				blocks = append(blocks, r.block)
 			}
 		}

@@ -119,6 +119,7 @@ func (s *scheduler) byOurClock(st *stageState, t *timer.Timer) {
 // hold lets a timer hold the stage back until it has fired: in event time by
 // what it will emit then, in processing time by when.
 func (s *scheduler) hold(st *stageState, t *timer.Timer) {
+	s.timerBytes += timerFootprint(t)
 	s.tracker.Hold(st.ID, watermark.Timed, t.Hold)
 	if t.Domain != plan.EventTimeDomain {
 		s.synchronized.Hold(st.ID, watermark.Timed, t.Fire)
@@ -127,6 +128,7 @@ func (s *scheduler) hold(st *stageState, t *timer.Timer) {
 
 // letGo takes back what hold has done.
 func (s *scheduler) letGo(st *stageState, t *timer.Timer) {
+	s.timerBytes -= timerFootprint(t)
 	s.tracker.Release(st.ID, watermark.Timed, t.Hold)
 	if t.Domain != plan.EventTimeDomain {
 		s.synchronized.Release(st.ID, watermark.Timed, t.Fire)

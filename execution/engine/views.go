@@ -168,7 +168,11 @@ func (v *completeView) indexWindows() (map[string]*contents, error) {
 	windows := make(map[string]*values)
 	layout := shuffle.EdgeLayout(v.edge)
 	for i := range v.blocks {
-		err := layout.Each(&v.blocks[i], func(e *shuffle.Element, window []byte) error {
+		block, err := v.blocks[i].InMemory()
+		if err != nil {
+			return nil, fmt.Errorf("side input: %w", err)
+		}
+		err = layout.Each(&block, func(e *shuffle.Element, window []byte) error {
 			w := windows[string(window)]
 			if w == nil {
 				w = &values{}
