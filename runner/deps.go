@@ -55,8 +55,9 @@ type Worker interface {
 	Status(ctx context.Context) (string, error)
 }
 
-// wire connects gorunner's own parts.
-func wire(opts Options) Deps {
+// Parts are gorunner's own parts, connected.
+func Parts(opts Options) Deps {
+	opts = opts.withDefaults()
 	fn := fnapi.NewServer(fnapi.Options{Log: opts.Log})
 	launcher := environment.New(environment.Options{
 		ContainerEngine:  opts.ContainerEngine,
@@ -83,6 +84,5 @@ func wire(opts Options) Deps {
 
 // NewServer makes a server of gorunner's own parts.
 func NewServer(opts Options) (*Server, error) {
-	opts = opts.withDefaults()
-	return New(wire(opts), opts)
+	return New(Parts(opts), opts)
 }

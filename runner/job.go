@@ -157,8 +157,11 @@ func (s *Server) execute(ctx context.Context, j *job) {
 	j.finish(err, text)
 	state, _, _ := j.hub.current()
 	s.retire(j)
-	args := append([]any{"state", state.String(), "duration", s.opts.Clock().Sub(j.created).Round(time.Millisecond).String()},
-		j.progressOf(j.status()).attrs()...)
+	status := j.status()
+	args := append([]any{
+		"state", state.String(), "duration", s.opts.Clock().Sub(j.created).Round(time.Millisecond).String(),
+		"executed", status.Executed.Round(time.Millisecond).String(),
+	}, j.progressOf(status).attrs()...)
 	if state == Failed {
 		log.Error("job ended", append(args, "error", text)...)
 		return

@@ -18,6 +18,8 @@ type JobInfo struct {
 	Created  time.Time
 	Workers  int
 	Progress Progress
+	// Executed is how long bundles have been executed: see engine.Status.
+	Executed time.Duration
 	Stages   []engine.StageStatus
 }
 
@@ -35,6 +37,7 @@ func (s *Server) Jobs() []JobInfo {
 			Created:  j.created,
 			Workers:  j.workers,
 			Progress: j.progressOf(status),
+			Executed: status.Executed,
 			Stages:   status.Stages,
 		}
 	}

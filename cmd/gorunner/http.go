@@ -63,16 +63,18 @@ func writeWorkers(w http.ResponseWriter, workers []runner.WorkerInfo) {
 
 // jobJSON is a job in the JSON API.
 type jobJSON struct {
-	ID          string      `json:"id"`
-	Name        string      `json:"name"`
-	State       string      `json:"state"`
-	Created     time.Time   `json:"created"`
-	Workers     int         `json:"workers"`
-	ElementsIn  int64       `json:"elements_in"`
-	BytesIn     int64       `json:"bytes_in"`
-	ElementsOut int64       `json:"elements_out"`
-	BytesOut    int64       `json:"bytes_out"`
-	Stages      []stageJSON `json:"stages"`
+	ID          string    `json:"id"`
+	Name        string    `json:"name"`
+	State       string    `json:"state"`
+	Created     time.Time `json:"created"`
+	Workers     int       `json:"workers"`
+	ElementsIn  int64     `json:"elements_in"`
+	BytesIn     int64     `json:"bytes_in"`
+	ElementsOut int64     `json:"elements_out"`
+	BytesOut    int64     `json:"bytes_out"`
+	// Executed is from the first bundle of user code to the last commit.
+	Executed float64     `json:"executed_seconds"`
+	Stages   []stageJSON `json:"stages"`
 }
 
 // stageJSON is a stage in the JSON API.
@@ -96,7 +98,8 @@ func writeJobs(w http.ResponseWriter, jobs []runner.JobInfo) {
 			ID: string(j.ID), Name: j.Name, State: j.State.String(), Created: j.Created, Workers: j.Workers,
 			ElementsIn: j.Progress.ElementsIn, BytesIn: j.Progress.BytesIn,
 			ElementsOut: j.Progress.ElementsOut, BytesOut: j.Progress.BytesOut,
-			Stages: []stageJSON{},
+			Executed: j.Executed.Seconds(),
+			Stages:   []stageJSON{},
 		}
 		for _, st := range j.Stages {
 			out[i].Stages = append(out[i].Stages, stageJSON{

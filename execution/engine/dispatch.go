@@ -177,6 +177,9 @@ func (s *scheduler) startNext(st *stageState) {
 	s.began(st)
 	b := &bundle{id: s.lastBundle, stage: st, worker: w, work: work, halve: splitTimes{next: s.now + s.config.splitInterval}}
 	s.bundles[b.id] = b
+	if st.env.id != native {
+		s.busyTime.begin(s.now)
+	}
 	st.running++
 	w.used++
 	if st.endless {

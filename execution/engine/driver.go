@@ -351,5 +351,5 @@ func (d *driver) status() Status {
 		stages[i].ElementsOut = d.pipes[i].elements.Load()
 		stages[i].BytesOut = d.pipes[i].bytes.Load()
 	}
-	return Status{Stages: stages}
+	return Status{Stages: stages, Executed: d.sched.busyTime.length()}
 }

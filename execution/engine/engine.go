@@ -129,6 +129,9 @@ var ErrCancelled = errors.New("job cancelled")
 // Status is a picture of a job at one moment, for people.
 type Status struct {
 	Stages []StageStatus
+	// Executed is the time from the start of the first bundle of user code to the
+	// last commit: without what it takes to start workers and to stop them.
+	Executed time.Duration
 }
 
 // StageStatus is a picture of a stage.

@@ -50,6 +50,8 @@ type scheduler struct {
 	timed []*stageState
 
 	now time.Duration // since the start of the job, as of this step
+	// busyTime is from the first bundle of user code to the last commit.
+	busyTime timeSpan
 	// clock is the processing time since then: now, unless scripts move it.
 	clock      time.Duration
 	tests      tests
@@ -433,6 +435,7 @@ func (s *scheduler) settle(id harness.BundleID) *bundle {
 // given up, so that the watermark never slips between the two.
 func (s *scheduler) commit(f bundleDone) {
 	b := s.settle(f.id)
+	s.busyTime.end(s.now)
 	s.show(b.stage, f.shown)
 	if b.work.function != 0 {
 		s.commitTruncated(b.stage, &f.outputs[0])

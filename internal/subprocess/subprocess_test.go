@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -94,6 +95,28 @@ func TestUsage(t *testing.T) {
 	}
 	if _, err := UsageOf(1 << 30); err == nil {
 		t.Error("no error for a process that does not exist")
+	}
+}
+
+func TestGroupCPU(t *testing.T) {
+	group := syscall.Getpgrp()
+	before, err := GroupCPU(group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := UsageOf(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := GroupCPU(group)
+	if err != nil || after < own.CPU || after < before {
+		t.Errorf("got %v and %v, %v, while the process alone has %v", before, after, err, own.CPU)
+	}
+	if _, err := GroupCPU(1 << 30); err == nil {
+		t.Error("no error for a group that does not exist")
+	}
+	if inGroup([]byte("7 (a) 1 2 3) S 1 77 7"), 7) || !inGroup([]byte("7 (a) 1 2 3) S 1 77 7"), 77) {
+		t.Error("the group is not found behind a name with parentheses")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -101,4 +102,36 @@ func parseStatus(text []byte, u *Usage) error {
 		*to = kib << 10
 	}
 	return lines.Err()
+}
+
+// GroupCPU returns the CPU time of the processes of a group that live.
+func GroupCPU(group int) (time.Duration, error) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return 0, err
+	}
+	var sum time.Duration
+	found := false
+	for _, name := range stats {
+		text, err := os.ReadFile(name)
+		if err != nil || !inGroup(text, group) {
+			continue // it has ended meanwhile
+		}
+		cpu, err := parseStat(text)
+		if err != nil {
+			return 0, fmt.Errorf("usage of process group %d: %s: %w", group, name, err)
+		}
+		sum, found = sum+cpu, true
+	}
+	if !found {
+		return 0, fmt.Errorf("usage of process group %d: it has no process", group)
+	}
+	return sum, nil
+}
+
+// inGroup says whether the process of which text is /proc/PID/stat is in the
+// group.
+func inGroup(text []byte, group int) bool {
+	fields := strings.Fields(string(text[max(bytes.LastIndexByte(text, ')'), 0):]))
+	return len(fields) > 3 && fields[3] == strconv.Itoa(group)
 }
