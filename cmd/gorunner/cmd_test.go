@@ -96,7 +96,7 @@ func TestBadCommandLines(t *testing.T) {
 		{"--job_port=x", "invalid argument"},
 		{"dance", `unknown command "dance"`},
 		{"serve --memory=lots", `--memory: "lots" is not a size`},
-		{"serve --listen=nowhere", "listen for the Job API"},
+		{"serve --http=off --listen=nowhere", "listen for the Job API"},
 		{"serve --listen=127.0.0.1:0 --http=" + taken.Addr().String(), "choose another address with --http"},
 		{"serve --cpuprofile=/does/not/exist", "--cpuprofile: open /does/not/exist"},
 		{"serve extra", `unknown command "extra"`},
