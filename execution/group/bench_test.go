@@ -20,7 +20,7 @@ const (
 
 // benchGrouper is a grouper, and records of 100 bytes for it in key groups, as
 // the writer of a bundle scatters them.
-func benchGrouper(b *testing.B, fn plan.WindowFn, keys int) (*Grouper, [][]element.Block) {
+func benchGrouper(b *testing.B, fn plan.WindowFn, keys, groups int) (*Grouper, [][]element.Block) {
 	b.Helper()
 	window := coder.Must(coder.GlobalWindow)
 	var encoded []byte
@@ -37,7 +37,7 @@ func benchGrouper(b *testing.B, fn plan.WindowFn, keys int) (*Grouper, [][]eleme
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := shuffle.NewWriter(&g.indexer.layout, shuffle.Partitions{Groups: benchGroups})
+	w := shuffle.NewWriter(&g.indexer.layout, shuffle.Partitions{Groups: groups})
 	var data []byte
 	for i := range benchRecords {
 		data = coder.PutHeader(data[:0], element.Header{
@@ -58,13 +58,13 @@ func benchGrouper(b *testing.B, fn plan.WindowFn, keys int) (*Grouper, [][]eleme
 	return g, out.Keyed
 }
 
-func benchmarkRun(b *testing.B, fn plan.WindowFn, keys int) {
+func benchmarkRun(b *testing.B, fn plan.WindowFn, keys, groups int) {
 	b.Helper()
-	g, groups := benchGrouper(b, fn, keys)
+	g, input := benchGrouper(b, fn, keys, groups)
 	b.ReportAllocs()
 	for b.Loop() {
 		count := 0
-		for _, blocks := range groups {
+		for _, blocks := range input {
 			err := g.Run(b.Context(), blocks, func(out element.Block) error {
 				count += out.Count
 				return nil
@@ -80,16 +80,24 @@ func benchmarkRun(b *testing.B, fn plan.WindowFn, keys int) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/record")
 }
 
-func BenchmarkRun1000Keys(b *testing.B)   { benchmarkRun(b, plan.GlobalWindows{}, 1000) }
-func BenchmarkRun100000Keys(b *testing.B) { benchmarkRun(b, plan.GlobalWindows{}, 100_000) }
-func BenchmarkRunFixedWindows(b *testing.B) {
-	benchmarkRun(b, plan.FixedWindows{Size: time.Second}, 1000)
+func BenchmarkRun1000Keys(b *testing.B) { benchmarkRun(b, plan.GlobalWindows{}, 1000, benchGroups) }
+func BenchmarkRun100000Keys(b *testing.B) {
+	benchmarkRun(b, plan.GlobalWindows{}, 100_000, benchGroups)
 }
-func BenchmarkRunSessions(b *testing.B) { benchmarkRun(b, plan.Sessions{Gap: time.Second}, 1000) }
+
+// Groups of 12 MB do not fit the caches of a processor.
+func BenchmarkRunLargeGroups(b *testing.B)     { benchmarkRun(b, plan.GlobalWindows{}, 1000, 8) }
+func BenchmarkRunLargeGroupsKeys(b *testing.B) { benchmarkRun(b, plan.GlobalWindows{}, 200_000, 8) }
+func BenchmarkRunFixedWindows(b *testing.B) {
+	benchmarkRun(b, plan.FixedWindows{Size: time.Second}, 1000, benchGroups)
+}
+func BenchmarkRunSessions(b *testing.B) {
+	benchmarkRun(b, plan.Sessions{Gap: time.Second}, 1000, benchGroups)
+}
 
 // BenchmarkIndex1000Keys is the first half of BenchmarkRun1000Keys.
 func BenchmarkIndex1000Keys(b *testing.B) {
-	g, groups := benchGrouper(b, plan.GlobalWindows{}, 1000)
+	g, groups := benchGrouper(b, plan.GlobalWindows{}, 1000, benchGroups)
 	b.ReportAllocs()
 	for b.Loop() {
 		for _, blocks := range groups {

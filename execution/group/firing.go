@@ -59,14 +59,15 @@ func (f *firing) windows(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		e := &f.table.entries[i]
-		p, err := f.open(e.key, e.window, string(e.window))
+		window := f.table.at(e.window)
+		p, err := f.open(f.table.at(e.key), window, string(window))
 		if err != nil {
 			return err
 		}
 		if f.due != nil {
 			p.fired(f.due[i])
 		}
-		if err := f.take(p, e); err != nil {
+		if err := f.take(p, f.table.of(e)); err != nil {
 			return err
 		}
 		if err := f.close(p); err != nil {
@@ -150,31 +151,29 @@ func (f *firing) begin(p *pane) {
 }
 
 // take fires the window if a clock has moved on, and then takes in the values
-// of the entry.
-func (f *firing) take(p *pane, e *entry) error {
+// of an entry.
+func (f *firing) take(p *pane, values []uint32) error {
 	if p.exists && !p.memory.closed {
 		if err := f.ask(p); err != nil {
 			return err
 		}
 	}
-	if e.count == 0 {
+	if len(values) == 0 {
 		return nil
 	}
 	if f.passed(p.expiry) || p.memory.closed {
-		f.bundle.Dropped += int64(e.count)
+		f.bundle.Dropped += int64(len(values))
 		return nil
 	}
 	if !p.exists {
 		f.begin(p)
 	}
-	at := e.first
-	for n := range e.count {
+	for n := range values {
 		if p.memory.closed {
-			f.bundle.Dropped += int64(e.count - n)
+			f.bundle.Dropped += int64(len(values) - n)
 			return nil
 		}
-		f.add(p, at)
-		at = f.table.chain[at].next
+		f.add(p, values[n:])
 		if p.emitted > f.params.RefiredBytes {
 			continue
 		}
@@ -198,14 +197,15 @@ func (f *firing) askAmid(p *pane) error {
 	return f.ask(p)
 }
 
-// add takes in a value.
-func (f *firing) add(p *pane, at uint32) {
+// add takes in the first of values, of which the fresh ones are those before.
+func (f *firing) add(p *pane, values []uint32) {
 	m := &p.memory
-	v := &f.table.chain[at]
-	if p.fresh.count == 0 {
-		p.fresh.first = at
+	at := values[0]
+	v := &f.table.values[at]
+	if len(p.fresh.values) == 0 {
+		p.fresh.values = values[:0]
 	}
-	p.fresh.count++
+	p.fresh.values = p.fresh.values[:len(p.fresh.values)+1]
 	p.fresh.total++
 	p.fresh.bytes += int(v.end - v.start)
 	if m.fresh == 0 && f.passed(p.end) {

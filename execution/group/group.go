@@ -17,7 +17,6 @@ package group
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/gorunner/gorunner/coder"
@@ -53,9 +52,6 @@ type Params struct {
 	// Spill says where what is grouped lies; default in memory.
 	Spill *shuffle.Spill
 }
-
-// errTooMany is the answer to more values than one Run can hold.
-var errTooMany = errors.New("too many values in one bundle")
 
 // New makes the grouper of a stage.
 func New(kind *plan.GroupByKey, params Params) (*Grouper, error) {
@@ -112,14 +108,17 @@ func (g *Grouper) run(ctx context.Context, input []element.Block, emit func(elem
 			return err
 		}
 	}
+	t.sort()
 	// No more than what the input can need.
 	w := &writer{params: &g.params, paged: g.kind.PagedValues, emit: emit, room: t.bytes + 64*len(t.entries)}
 	for i := range t.entries {
 		if i%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := g.write(w, t, &t.entries[i]); err != nil {
-			return err
+		if e := &t.entries[i]; e.count > 0 {
+			if err := g.write(w, t, e); err != nil {
+				return err
+			}
 		}
 	}
 	return w.flush()
@@ -132,7 +131,8 @@ func (g *Grouper) run(ctx context.Context, input []element.Block, emit func(elem
 var paneOnTime = coder.PutPane(nil, element.Pane{First: true, Last: true, Timing: element.OnTime})
 
 func (g *Grouper) write(w *writer, t *table, e *entry) error {
-	end, err := g.kind.Windowing.Window.WindowEnd(e.window)
+	window := t.at(e.window)
+	end, err := g.kind.Windowing.Window.WindowEnd(window)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (g *Grouper) write(w *writer, t *table, e *entry) error {
 		at = min(e.latest, end)
 	}
 	return w.write(&grouped{
-		key: e.key, window: e.window, at: at, pane: paneOnTime,
-		values: run{table: t, first: e.first, count: e.count, total: e.count, bytes: e.bytes},
+		key: t.at(e.key), window: window, at: at, pane: paneOnTime,
+		values: run{table: t, values: t.of(e), total: int(e.count), bytes: e.bytes},
 	})
 }

@@ -2,7 +2,9 @@ package group
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/shuffle"
@@ -18,66 +20,97 @@ type indexer struct {
 	valuesMax int
 }
 
-// index enters every value of the input under its key and window.
-func (x *indexer) index(ctx context.Context, input []element.Block) (*table, error) {
-	count := 0
-	for i := range input {
-		count += input[i].Count
-	}
-	t := newTable(input, count)
+var (
+	// errTooMany is the answer to more values than one bundle can hold.
+	errTooMany = errors.New("too many values in one bundle")
+	// errBlockSize refuses what an extent cannot refer to.
+	errBlockSize = errors.New("block too large")
+)
+
+// table makes a table for about count values.
+func (x *indexer) table(count int) *table {
+	t := newTable(count, x.valuesMax)
 	if x.times {
 		t.times = make([]element.EventTime, 0, count)
 	}
-	for b := range input {
+	t.keep(x.key)
+	return t
+}
+
+// index enters every value of the input under its key and window.
+func (x *indexer) index(ctx context.Context, input []element.Block) (*table, error) {
+	t := x.table(countAll(input))
+	for i := range input {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		if err := x.block(t, b); err != nil {
+		b, err := input[i].InMemory()
+		if err != nil {
+			return nil, fmt.Errorf("load input: %w", err)
+		}
+		n, err := x.block(t, b.Data, 0)
+		if err != nil {
 			return nil, err
+		}
+		if n < len(b.Data) {
+			return nil, fmt.Errorf("%w: more than %d", errTooMany, x.valuesMax)
 		}
 	}
 	return t, nil
 }
 
-// block enters the values of block b.
-func (x *indexer) block(t *table, b int) error {
-	data := t.blocks[b].Data
-	for at := 0; at < len(data); {
+func countAll(input []element.Block) int {
+	count := 0
+	for i := range input {
+		count += input[i].Count
+	}
+	return count
+}
+
+// block enters the values of a block from byte at on, and returns how far it
+// has come when the table is full.
+func (x *indexer) block(t *table, data []byte, at int) (int, error) {
+	if len(data) > math.MaxUint32 {
+		return 0, fmt.Errorf("%w: %d bytes", errBlockSize, len(data))
+	}
+	b := uint32(len(t.data))
+	t.data = append(t.data, data)
+	keyAt := extent{0, 0, uint32(len(x.key))}
+	for at < len(data) {
 		e, err := x.layout.Cut(data[at:])
 		if err != nil {
-			return fmt.Errorf("element at byte %d of a block: %w", at, err)
+			return 0, fmt.Errorf("element at byte %d of a block: %w", at, err)
+		}
+		if t.full(e.Header.NumWindows) {
+			return at, nil
 		}
 		end := at + e.Size
-		v := value{block: uint32(b), start: uint32(end - len(e.Value)), end: uint32(end)}
+		v := extent{b, uint32(end - len(e.Value)), uint32(end)}
 		key := x.key
 		if key == nil {
 			key = e.Key()
-			v.start += uint32(len(key))
+			keyAt = extent{b, v.start, v.start + uint32(len(key))}
+			v.start = keyAt.end
 		}
-		if len(t.chain)+e.Header.NumWindows > x.valuesMax {
-			return fmt.Errorf("%w: more than %d", errTooMany, x.valuesMax)
-		}
-		if err := x.addWindows(t, e.Header, key, v); err != nil {
-			return err
+		if e.Header.NumWindows == 1 {
+			t.add(e.Header.Windows, key, keyAt, e.Header.Timestamp, v)
+		} else if err := x.addWindows(t, &e, key, keyAt, v); err != nil {
+			return 0, err
 		}
 		at = end
 	}
-	return nil
+	return at, nil
 }
 
 // addWindows enters a value once for each of its windows.
-func (x *indexer) addWindows(t *table, h element.Header, key []byte, v value) error {
-	if h.NumWindows == 1 {
-		t.add(h.Windows, key, h.Timestamp, v)
-		return nil
-	}
-	rest := h.Windows
-	for range h.NumWindows {
+func (x *indexer) addWindows(t *table, e *shuffle.Element, key []byte, keyAt, v extent) error {
+	rest := e.Header.Windows
+	for range e.Header.NumWindows {
 		n, err := x.layout.Window.Measure(rest)
 		if err != nil {
 			return fmt.Errorf("window: %w", err)
 		}
-		t.add(rest[:n], key, h.Timestamp, v)
+		t.add(rest[:n], key, keyAt, e.Header.Timestamp, v)
 		rest = rest[n:]
 	}
 	return nil

@@ -108,30 +108,35 @@ func checkSet(set [][]byte, merged []windowing.Merged) error {
 func mergeTable(ctx context.Context, merge MergeFunc, t *table) error {
 	keys := t.byKey()
 	sets := make([][][]byte, len(keys))
-	for i, entries := range keys {
-		for _, e := range entries {
-			sets[i] = append(sets[i], e.window)
+	for k, entries := range keys {
+		for _, i := range entries {
+			sets[k] = append(sets[k], t.at(t.entries[i].window))
 		}
 	}
 	merged, err := merge(ctx, sets)
 	if err != nil {
 		return err
 	}
-	out := make([]entry, 0, len(t.entries))
-	for i, entries := range keys {
-		byWindow := make(map[string]*entry, len(entries))
-		for j := range entries {
-			byWindow[string(entries[j].window)] = &entries[j]
-		}
-		for _, m := range merged[i] {
-			one := byWindow[string(m.From[0])]
-			for _, from := range m.From[1:] {
-				t.absorb(one, byWindow[string(from)])
+	into := make([]uint32, len(t.entries))
+	windows := make([]extent, len(t.entries))
+	for k, entries := range keys {
+		key := t.at(t.entries[entries[0]].key)
+		for _, m := range merged[k] {
+			one, _ := t.find(m.From[0], key)
+			for _, from := range m.From {
+				i, _ := t.find(from, key)
+				into[i] = uint32(one)
+				if i != one {
+					t.absorb(&t.entries[one], &t.entries[i])
+				}
 			}
-			one.window = m.Window
-			out = append(out, *one)
+			windows[one] = t.keep(m.Window)
 		}
 	}
-	t.replace(out)
+	// Entries are found by their windows, which change when all were found.
+	for i := range t.entries {
+		t.entries[i].window = windows[i]
+	}
+	t.relabel(into)
 	return nil
 }

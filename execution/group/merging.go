@@ -72,7 +72,7 @@ func (f *firing) readKeys(ctx context.Context) ([]*merge, error) {
 	index := make(map[string]*merge)
 	var keys []*merge
 	for i := range f.table.entries {
-		key := f.table.entries[i].key
+		key := f.table.at(f.table.entries[i].key)
 		k := index[string(key)]
 		if k == nil {
 			if len(keys)%1024 == 0 && ctx.Err() != nil {
@@ -150,7 +150,7 @@ func (f *firing) fireDue(k *merge) error {
 		return nil
 	}
 	for _, i := range k.entries {
-		window := f.table.entries[i].window
+		window := f.table.at(f.table.entries[i].window)
 		if _, listed := k.windows.windows[string(window)]; !listed || f.due[i] == (dueDomains{}) {
 			continue
 		}
@@ -184,8 +184,9 @@ func (k *merge) close(window []byte) {
 func (f *firing) toMerge(k *merge) (set [][]byte, anyNew bool) {
 	for _, i := range k.entries {
 		e := &f.table.entries[i]
-		if w, listed := k.windows.windows[string(e.window)]; e.count > 0 && (!listed || w.closed) {
-			set = append(set, e.window)
+		window := f.table.at(e.window)
+		if w, listed := k.windows.windows[string(window)]; e.count > 0 && (!listed || w.closed) {
+			set = append(set, window)
 		}
 	}
 	if len(set) == 0 {
@@ -231,7 +232,7 @@ func (f *firing) mergingKey(k *merge, merged []windowing.Merged) error {
 		if e.count == 0 {
 			continue
 		}
-		window := e.window
+		window := f.table.at(e.window)
 		if m, ok := into[string(window)]; ok {
 			window = m
 		}
@@ -242,8 +243,7 @@ func (f *firing) mergingKey(k *merge, merged []windowing.Merged) error {
 		taken[p] = append(taken[p], i)
 	}
 	for _, p := range k.order {
-		e := f.table.join(taken[p])
-		if err := f.take(p, &e); err != nil {
+		if err := f.take(p, f.table.join(taken[p])); err != nil {
 			return err
 		}
 		if err := f.close(p); err != nil {
@@ -393,31 +393,4 @@ func (f *firing) moveValues(p, base *pane, sources []*pane) error {
 		}
 	}
 	return nil
-}
-
-// join makes one entry of some, whose values come in the order of input.
-func (t *table) join(entries []int) entry {
-	if len(entries) == 0 {
-		return entry{}
-	}
-	joined := t.entries[entries[0]]
-	if len(entries) == 1 {
-		return joined
-	}
-	var chain []uint32
-	for _, i := range entries {
-		e := &t.entries[i]
-		at := e.first
-		for range e.count {
-			chain = append(chain, at)
-			at = t.chain[at].next
-		}
-	}
-	slices.Sort(chain)
-	for i := range chain[1:] {
-		t.chain[chain[i]].next = chain[i+1]
-	}
-	t.chain[chain[len(chain)-1]].next = none
-	joined.first, joined.last, joined.count = chain[0], chain[len(chain)-1], len(chain)
-	return joined
 }

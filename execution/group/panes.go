@@ -158,6 +158,7 @@ func (p *Panes) Run(ctx context.Context, b *Bundle) error {
 	if err != nil {
 		return fmt.Errorf("panes: %w", err)
 	}
+	t.sort()
 	b.Dropped = 0
 	r := &firing{Panes: p, bundle: b, table: t, due: p.dueTimers(t, b.Due)}
 	r.writer = writer{params: &p.params.Params, paged: p.paged, emit: b.Emit}
@@ -190,7 +191,7 @@ func (p *Panes) dueTimers(t *table, timers []Timer) []dueDomains {
 		if p.view {
 			key = p.indexer.key
 		}
-		entries[i] = t.find(timers[i].Window, key)
+		entries[i] = t.findOwn(timers[i].Window, key)
 	}
 	due := make([]dueDomains, len(t.entries))
 	for i, e := range entries {

@@ -9,132 +9,250 @@ import (
 	"github.com/gorunner/gorunner/element"
 )
 
-// table is a hash table from (window, key) to the chain of its values. Values
-// are positions within the input blocks, without pointers.
+// table is a hash table from (window, key) to values. It refers to bytes by
+// where they lie, without pointers, so that the garbage collector has nothing to
+// look at, however many entries there are.
 type table struct {
-	blocks []element.Block
-	// slots hold indices of entries plus one; its length is a power of two.
-	slots   []uint32
+	// data holds the blocks of input, behind the table's own bytes in data[0].
+	data [][]byte
+	// slots hold hashes and, in the lower half, indices of entries plus one; their
+	// number is a power of two.
+	slots   []uint64
 	entries []entry
-	// chain holds the values of all entries, each linked to the next of its
-	// entry.
-	chain []value
-	// times are the timestamps of the values in chain, if they are kept.
+	// values are those of all entries, in order of input.
+	values []value
+	// order lists the values entry by entry, once sort has been called.
+	order []uint32
+	// times are the timestamps of the values, if they are kept.
 	times []element.EventTime
+	// max bounds the number of values.
+	max   int
 	bytes int
 }
 
+// extent is where some bytes lie.
+type extent struct{ block, start, end uint32 }
+
 // entry is a key in a window.
 type entry struct {
-	hash             uint64
-	window, key      []byte
-	first, last      uint32 // indices into chain
-	count            int
+	key, window extent
+	// first is the index into order of the entry's values, of which there are
+	// count.
+	first, count     uint32
 	bytes            int
 	earliest, latest element.EventTime
 }
 
-// value is where an encoded value lies.
+// value is where an encoded value lies, and of which entry it is.
 type value struct {
-	block, start, end uint32
-	next              uint32
+	extent
+	entry uint32
 }
 
-// none ends a chain.
-const none = 1<<32 - 1
+// ownBytesMax bounds what the table keeps itself, which an extent must be able
+// to refer to.
+const ownBytesMax = 1 << 30
 
-// newTable makes an empty table for about count values.
-func newTable(blocks []element.Block, count int) *table {
+// newTable makes an empty table with room for count values.
+func newTable(count, valuesMax int) *table {
 	const slotsMin = 64
-	return &table{blocks: blocks, slots: make([]uint32, slotsMin), chain: make([]value, 0, count)}
+	return &table{
+		data: make([][]byte, 1), slots: make([]uint64, slotsMin),
+		values: make([]value, 0, min(count, valuesMax)), max: valuesMax,
+	}
 }
 
-// add enters a value. window and key are kept, not copied.
-func (t *table) add(window, key []byte, at element.EventTime, v value) {
-	e := &t.entries[t.find(window, key)]
-	v.next = none
-	t.chain = append(t.chain, v)
+// full says that there is no room for n more values. There always is for those
+// of one element.
+func (t *table) full(n int) bool {
+	return len(t.values)+n > t.max && len(t.values) > 0 || len(t.data[0]) > ownBytesMax
+}
+
+// resident is the memory that the table itself takes.
+func (t *table) resident() int {
+	const entryBytes, valueBytes, slotBytes, timeBytes = 56, 16 + 4, 8, 8
+	return len(t.data[0]) + entryBytes*cap(t.entries) + valueBytes*cap(t.values) + slotBytes*len(t.slots) + timeBytes*cap(t.times)
+}
+
+// at returns bytes that the table refers to.
+func (t *table) at(x extent) []byte { return t.data[x.block][x.start:x.end] }
+
+// keep copies bytes into the table.
+func (t *table) keep(b []byte) extent {
+	if len(b) == 0 {
+		return extent{}
+	}
+	start := len(t.data[0])
+	t.data[0] = append(t.data[0], b...)
+	return extent{0, uint32(start), uint32(start + len(b))}
+}
+
+// keepWindow copies a window into the table, unless it is that of the last
+// entry.
+func (t *table) keepWindow(window []byte) extent {
+	if n := len(t.entries); n > 1 {
+		if last := t.entries[n-2].window; bytes.Equal(t.at(last), window) {
+			return last
+		}
+	}
+	return t.keep(window)
+}
+
+// add enters a value.
+func (t *table) add(window, key []byte, keyAt extent, at element.EventTime, v extent) {
+	i, isNew := t.find(window, key)
+	e := &t.entries[i]
+	if isNew {
+		e.key, e.window = keyAt, t.keepWindow(window)
+	}
+	if e.count == 0 {
+		e.earliest, e.latest = at, at
+	} else {
+		e.earliest, e.latest = min(e.earliest, at), max(e.latest, at)
+	}
+	size := int(v.end - v.start)
+	e.count++
+	e.bytes += size
+	t.bytes += size
+	t.values = append(t.values, value{v, uint32(i)})
 	if t.times != nil {
 		t.times = append(t.times, at)
 	}
-	index := uint32(len(t.chain) - 1)
-	if e.count == 0 {
-		e.first, e.earliest, e.latest = index, at, at
-	} else {
-		t.chain[e.last].next = index
-		e.earliest, e.latest = min(e.earliest, at), max(e.latest, at)
-	}
-	e.last = index
-	e.count++
-	e.bytes += int(v.end - v.start)
-	t.bytes += int(v.end - v.start)
 }
 
-// find returns the index of the entry of the key in the window, a new one if
-// need be.
-func (t *table) find(window, key []byte) int {
+// find returns the index of the entry of the key in the window. If there is
+// none it makes one, whose key and window the caller must set.
+func (t *table) find(window, key []byte) (i int, isNew bool) {
 	h := xxhash.Sum64(key)
 	if len(window) > 0 {
 		h ^= xxhash.Sum64(window) * 0x9e3779b97f4a7c15
 	}
+	// The upper half of the hash is alike within a key group. The lower half is
+	// the place in the table and the mark that tells most entries apart.
+	mark := h << 32
 	mask := uint64(len(t.slots) - 1)
-	for i := h & mask; ; i = (i + 1) & mask {
-		slot := t.slots[i]
+	for at := h & mask; ; at = (at + 1) & mask {
+		slot := t.slots[at]
 		if slot == 0 {
-			t.entries = append(t.entries, entry{hash: h, window: window, key: key})
-			t.slots[i] = uint32(len(t.entries))
+			t.entries = append(t.entries, entry{})
+			t.slots[at] = mark | uint64(len(t.entries))
 			if 4*len(t.entries) > 3*len(t.slots) {
 				t.grow()
 			}
-			return len(t.entries) - 1
+			return len(t.entries) - 1, true
 		}
-		e := &t.entries[slot-1]
-		if e.hash == h && bytes.Equal(e.key, key) && bytes.Equal(e.window, window) {
-			return int(slot - 1)
+		if slot&^(1<<32-1) != mark {
+			continue
+		}
+		i := int(slot&(1<<32-1)) - 1
+		e := &t.entries[i]
+		if bytes.Equal(t.at(e.key), key) && bytes.Equal(t.at(e.window), window) {
+			return i, false
 		}
 	}
+}
+
+// findOwn is find for a key and window that are not of the input.
+func (t *table) findOwn(window, key []byte) int {
+	i, isNew := t.find(window, key)
+	if isNew {
+		t.entries[i].key, t.entries[i].window = t.keep(key), t.keep(window)
+	}
+	return i
 }
 
 func (t *table) grow() {
-	t.slots = make([]uint32, 2*len(t.slots))
+	old := t.slots
+	t.slots = make([]uint64, 2*len(old))
 	mask := uint64(len(t.slots) - 1)
-	for n := range t.entries {
-		i := t.entries[n].hash & mask
-		for t.slots[i] != 0 {
-			i = (i + 1) & mask
+	for _, slot := range old {
+		if slot == 0 {
+			continue
 		}
-		t.slots[i] = uint32(n + 1)
+		at := slot >> 32 & mask
+		for t.slots[at] != 0 {
+			at = (at + 1) & mask
+		}
+		t.slots[at] = slot
 	}
 }
 
-// byKey returns the entries of each key together, keys in order of first
-// appearance.
-func (t *table) byKey() [][]entry {
-	index := make(map[string]int)
-	var keys [][]entry
-	for _, e := range t.entries {
-		i, ok := index[string(e.key)]
-		if !ok {
-			i = len(keys)
-			index[string(e.key)] = i
-			keys = append(keys, nil)
-		}
-		keys[i] = append(keys[i], e)
+// sort puts the values in order of their entries; those of an entry stay in the
+// order of input. Where values are read one after the other from an array, the
+// processor fetches several at a time.
+func (t *table) sort() {
+	next := make([]uint32, len(t.entries))
+	first := uint32(0)
+	for i := range t.entries {
+		next[i] = first
+		t.entries[i].first = first
+		first += t.entries[i].count
 	}
-	return keys
+	t.order = make([]uint32, len(t.values))
+	for i := range t.values {
+		e := t.values[i].entry
+		t.order[next[e]] = uint32(i)
+		next[e]++
+	}
 }
 
-// absorb appends the values of b to those of a.
+// of returns the values of an entry, once they have been sorted.
+func (t *table) of(e *entry) []uint32 { return t.order[e.first : e.first+e.count] }
+
+// byKey returns the indices of the entries of each key.
+func (t *table) byKey() [][]uint32 {
+	keys := &table{data: t.data, slots: make([]uint64, len(t.slots)), max: t.max}
+	of := make([]uint32, len(t.entries))
+	for i := range t.entries {
+		key := t.entries[i].key
+		k, isNew := keys.find(nil, t.at(key))
+		if isNew {
+			keys.entries[k].key = key
+		}
+		keys.entries[k].count++
+		of[i] = uint32(k)
+	}
+	all := make([]uint32, 0, len(t.entries))
+	lists := make([][]uint32, len(keys.entries))
+	for k := range keys.entries {
+		n := len(all) + int(keys.entries[k].count)
+		lists[k] = all[len(all):len(all):n]
+		all = all[:n]
+	}
+	for i, k := range of {
+		lists[k] = append(lists[k], uint32(i))
+	}
+	return lists
+}
+
+// absorb makes the values of entry b those of a, and leaves b empty. The values
+// themselves follow when all has been said: see relabel.
 func (t *table) absorb(a, b *entry) {
-	t.chain[a.last].next = b.first
-	a.last = b.last
 	a.count += b.count
 	a.bytes += b.bytes
 	a.earliest, a.latest = min(a.earliest, b.earliest), max(a.latest, b.latest)
+	b.count, b.bytes = 0, 0
 }
 
-// replace puts other entries in the place of the table's.
-func (t *table) replace(entries []entry) {
-	t.entries = slices.Clip(entries)
-	t.slots = nil
+// relabel gives the values of each entry to the one that absorbed it.
+func (t *table) relabel(into []uint32) {
+	for i := range t.values {
+		t.values[i].entry = into[t.values[i].entry]
+	}
+}
+
+// join returns the values of several entries in the order of input.
+func (t *table) join(entries []int) []uint32 {
+	switch len(entries) {
+	case 0:
+		return nil
+	case 1:
+		return t.of(&t.entries[entries[0]])
+	}
+	var values []uint32
+	for _, i := range entries {
+		values = append(values, t.of(&t.entries[i])...)
+	}
+	slices.Sort(values)
+	return values
 }

@@ -35,8 +35,7 @@ type grouped struct {
 type run struct {
 	chunks [][]byte
 	table  *table
-	first  uint32 // index into the table's chain
-	count  int    // of the values in the table
+	values []uint32 // of the table
 	// total and bytes count all values.
 	total, bytes int
 }
@@ -49,13 +48,10 @@ func (r *run) pieces() iter.Seq[[]byte] {
 				return
 			}
 		}
-		at := r.first
-		for range r.count {
-			v := &r.table.chain[at]
-			if !yield(r.table.blocks[v.block].Data[v.start:v.end]) {
+		for _, i := range r.values {
+			if !yield(r.table.at(r.table.values[i].extent)) {
 				return
 			}
-			at = v.next
 		}
 	}
 }
@@ -64,7 +60,7 @@ func (r *run) pieces() iter.Seq[[]byte] {
 // as they are, the others have size bytes, or one value.
 func (r *run) collect(size int) [][]byte {
 	chunks := r.chunks[:len(r.chunks):len(r.chunks)]
-	rest := run{table: r.table, first: r.first, count: r.count}
+	rest := run{table: r.table, values: r.values}
 	left := r.bytes
 	for _, c := range r.chunks {
 		left -= len(c)
