@@ -12,11 +12,12 @@ import (
 	"github.com/gorunner/gorunner/fnapi"
 	"github.com/gorunner/gorunner/fnapi/environment"
 	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/translate"
 )
 
 // Deps are the parts that a [Server] is made of. All are required but the
-// gRPC ones.
+// disk and the gRPC ones.
 type Deps struct {
 	// Translate makes a plan of a pipeline, or says everything that speaks
 	// against it.
@@ -29,6 +30,9 @@ type Deps struct {
 	Expect func(fnapi.WorkerSpec) (Worker, error)
 	// Launch starts what a worker runs in.
 	Launch func(context.Context, environment.Launch) (environment.Process, error)
+	// OpenDisk makes a place in a job's directory for the data that memory has no
+	// room for, and enters in the budget what is there. nil keeps all in memory.
+	OpenDisk func(dir string, quota *shuffle.Budget) (Disk, error)
 	// ServerOptions and Register add the Fn API to the gRPC server.
 	ServerOptions []grpc.ServerOption
 	Register      func(*grpc.Server)
@@ -42,6 +46,13 @@ type Execution interface {
 	// Drain makes the execution end as if its sources had. It may be called at any
 	// time, also more than once.
 	Drain()
+}
+
+// Disk is where a job's data is that memory has no room for.
+type Disk interface {
+	shuffle.Disk
+	// Close gives all of it back.
+	Close() error
 }
 
 // Worker is a worker that has been announced; [*fnapi.Worker] is one.

@@ -56,6 +56,7 @@ type job struct {
 	mu        sync.Mutex
 	execution Execution // guarded by mu; nil before and after execution
 	host      *host     // guarded by mu; nil before execution
+	room      room      // guarded by mu; empty before and after execution
 	cancelled string    // guarded by mu; why the job was asked to stop
 	final     finalReport
 }
@@ -177,8 +178,22 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 			err = fmt.Errorf("runner: internal error: %v\n%s", p, debug.Stack())
 		}
 	}()
+	r := s.room.forJob(j.settings)
+	defer r.close()
+	disk, closeDisk, err := s.openDisk(j, r)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := closeDisk(); err != nil {
+			h.log.Warn("what the job had on disk could not be removed", "error", err)
+		}
+	}()
 	x := s.deps.Execute(j.translation.Plan, engine.Options{
 		Host:               h,
+		Memory:             r.memory,
+		Disk:               disk,
+		Quota:              r.disk,
 		Workers:            j.workers,
 		MaxAttempts:        j.settings.bundleAttempts,
 		MaxWorkerRestarts:  j.settings.workerRestarts,
@@ -189,13 +204,13 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		Log:                h.log,
 	})
 	j.mu.Lock()
-	j.execution = x
+	j.execution, j.room = x, r
 	j.mu.Unlock()
 	defer func() {
 		attempted, committed := x.Metrics()
 		report := finalReport{status: x.Status(), attempted: attempted, committed: committed, ended: s.opts.Clock()}
 		j.mu.Lock()
-		j.execution, j.final = nil, report
+		j.execution, j.room, j.final = nil, room{}, report
 		j.mu.Unlock()
 	}()
 	if err := j.hub.to(Running); err != nil {

@@ -18,7 +18,9 @@ type jobOptions struct {
 	name string
 	// parallelism is the number of workers of each environment: 0 by cores, nil
 	// when the user did not say.
-	parallelism    *int
+	parallelism *int
+	// memory and disk are the most bytes of data there; 0 is what the server has.
+	memory, disk   int64
 	bundleBytes    int
 	bundleAttempts int
 	workerRestarts int
@@ -48,6 +50,10 @@ const maxKeyGroups = 4096
 
 func optionSpecs() []optionSpec {
 	return []optionSpec{
+		sizeOption("gorunner_memory_bytes", "Bytes of data that the job keeps in memory before it uses the disk; 0 is what the server has.",
+			func(o *jobOptions, n int64) { o.memory = n }),
+		sizeOption("gorunner_disk_bytes", "Bytes of data that the job may have on disk; 0 is what the server may.",
+			func(o *jobOptions, n int64) { o.disk = n }),
 		countOption("gorunner_bundle_bytes", "Bytes of input that a bundle aims at; 0 is the default.",
 			func(o *jobOptions, n int) { o.bundleBytes = n }),
 		countOption("gorunner_bundle_attempts", "How often a bundle is tried before the job fails; 0 is the default, 4.",
@@ -69,7 +75,20 @@ func optionSpecs() []optionSpec {
 
 func countOption(name, help string, set func(*jobOptions, int)) optionSpec {
 	return optionSpec{name, help, jobpb.PipelineOptionType_INTEGER, func(o *jobOptions, v *structpb.Value) error {
-		n, ok, err := intOption(name, v)
+		n, ok, err := intOption(name, v, math.MaxInt32)
+		if ok {
+			set(o, int(n))
+		}
+		return err
+	}}
+}
+
+// sizeMax is the largest size: what JSON's numbers can count.
+const sizeMax = 1 << 53
+
+func sizeOption(name, help string, set func(*jobOptions, int64)) optionSpec {
+	return optionSpec{name, help, jobpb.PipelineOptionType_INTEGER, func(o *jobOptions, v *structpb.Value) error {
+		n, ok, err := intOption(name, v, sizeMax)
 		if ok {
 			set(o, n)
 		}
@@ -133,12 +152,13 @@ func parseJobOptions(s *structpb.Struct) (jobOptions, error) {
 			continue
 		}
 		if name == "sdk_worker_parallelism" {
-			n, ok, err := intOption(name, value)
+			n, ok, err := intOption(name, value, math.MaxInt32)
 			if err != nil {
 				return jobOptions{}, err
 			}
 			if ok {
-				o.parallelism = &n
+				workers := int(n)
+				o.parallelism = &workers
 			}
 			continue
 		}
@@ -172,21 +192,21 @@ func optionName(key string) string {
 	return strings.TrimSuffix(name, ":v1")
 }
 
-// intOption reads an integer, which Python sends as a string. ok is false for
-// null.
-func intOption(name string, v *structpb.Value) (n int, ok bool, err error) {
+// intOption reads an integer of most at most, which Python sends as a string.
+// ok is false for null.
+func intOption(name string, v *structpb.Value, most int64) (n int64, ok bool, err error) {
 	switch v := v.GetKind().(type) {
 	case *structpb.Value_NumberValue:
-		if v.NumberValue != math.Trunc(v.NumberValue) || v.NumberValue < 0 || v.NumberValue > math.MaxInt32 {
+		if v.NumberValue != math.Trunc(v.NumberValue) || v.NumberValue < 0 || v.NumberValue > float64(most) {
 			return 0, false, fmt.Errorf("runner: option %s: %v is not a count", name, v.NumberValue)
 		}
-		return int(v.NumberValue), true, nil
+		return int64(v.NumberValue), true, nil
 	case *structpb.Value_StringValue:
-		n, err := strconv.ParseUint(v.StringValue, 10, 31)
-		if err != nil {
+		n, err := strconv.ParseInt(v.StringValue, 10, 64)
+		if err != nil || n < 0 || n > most {
 			return 0, false, fmt.Errorf("runner: option %s: %q is not a count", name, v.StringValue)
 		}
-		return int(n), true, nil
+		return n, true, nil
 	case *structpb.Value_NullValue, nil:
 		return 0, false, nil
 	}

@@ -56,6 +56,8 @@ func TestWorkers(t *testing.T) {
 func TestOptions(t *testing.T) {
 	o, err := parse(t, map[string]any{
 		"beam:option:gorunner_bundle_bytes:v1":     "1000",
+		"beam:option:gorunner_memory_bytes:v1":     "100000000000",
+		"beam:option:gorunner_disk_bytes:v1":       1e12,
 		"beam:option:gorunner_bundle_attempts:v1":  2,
 		"beam:option:gorunner_worker_restarts:v1":  3.0,
 		"beam:option:gorunner_worker_timeout_s:v1": "7",
@@ -67,7 +69,7 @@ func TestOptions(t *testing.T) {
 		"beam:option:job_name:v1":                  "me",
 	})
 	want := jobOptions{
-		name: "me", bundleBytes: 1000, bundleAttempts: 2, workerRestarts: 3, workerTimeout: 7 * time.Second,
+		name: "me", memory: 1e11, disk: 1e12, bundleBytes: 1000, bundleAttempts: 2, workerRestarts: 3, workerTimeout: 7 * time.Second,
 		checkpoint: 20 * time.Millisecond, drain: true, streaming: true, noFusion: true, keyGroups: 5,
 	}
 	if err != nil || o != want {

@@ -11,9 +11,18 @@ import (
 // Options are the settings of a [Server]; zero values stand for the defaults
 // said with each.
 type Options struct {
-	// DataDir is where jobs and artifacts live; default a temporary directory,
-	// removed by Shutdown.
+	// DataDir is where jobs and artifacts live, and the data that memory has no
+	// room for; default a temporary directory, removed by Shutdown: in the
+	// system's directory for such, unless that lies in memory, and else in
+	// /var/tmp.
 	DataDir string
+	// Memory is the bytes of data that all jobs together keep in memory before
+	// they use the disk; default a quarter of the machine's memory, or of what the
+	// process' control group allows. The process needs about twice as much.
+	Memory int64
+	// Disk is the bytes that all jobs together may have on disk; default three
+	// quarters of what is free where DataDir is.
+	Disk int64
 	// Endpoint is the host:port that clients and workers are told; default the
 	// address of the listener.
 	Endpoint string

@@ -121,7 +121,8 @@ func (s *Server) startProgress(j *job, log *slog.Logger) (stop func()) {
 			if p == last {
 				continue
 			}
-			text := p.text(last, now.Sub(lastTime), now)
+			memory, disk := j.usage()
+			text := p.text(last, now.Sub(lastTime), now) + roomText(memory, disk)
 			j.hub.say(Basic, text)
 			log.Info("progress: " + text) //nolint:sloglint // the line is read by people as it stands
 			last, lastTime = p, now

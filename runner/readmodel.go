@@ -21,6 +21,8 @@ type JobInfo struct {
 	// Executed is how long bundles have been executed: see engine.Status.
 	Executed time.Duration
 	Stages   []engine.StageStatus
+	// Memory and Disk are what the data of the job takes while it runs.
+	Memory, Disk Usage
 }
 
 // Jobs returns pictures of the jobs that were run, oldest first.
@@ -40,6 +42,7 @@ func (s *Server) Jobs() []JobInfo {
 			Executed: status.Executed,
 			Stages:   status.Stages,
 		}
+		out[i].Memory, out[i].Disk = j.usage()
 	}
 	return out
 }

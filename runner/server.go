@@ -34,6 +34,8 @@ type Server struct {
 	hurry   context.Context //nolint:containedctx // the server's life, not a call's
 	hurryUp context.CancelFunc
 	running sync.WaitGroup // of jobs' goroutines
+	// room is what all jobs have together.
+	room room
 
 	mu       sync.Mutex
 	closed   bool                   // guarded by mu
@@ -59,17 +61,19 @@ func New(deps Deps, opts Options) (*Server, error) {
 	}
 	var err error
 	if s.dir == "" {
-		for _, dir := range sweepTemporary(os.TempDir(), s.opts.Clock()) {
+		parent := temporaryParent()
+		for _, dir := range sweepTemporary(parent, s.opts.Clock()) {
 			s.opts.Log.Info("removed what a killed server had left", "dir", dir)
 		}
 		s.temporary = true
-		s.dir, s.claim, err = makeTemporary("")
+		s.dir, s.claim, err = makeTemporary(parent)
 	} else {
 		s.claim, err = claimDataDir(s.dir)
 	}
 	if err != nil {
 		return nil, err
 	}
+	s.room = newServerRoom(s.opts, s.dir)
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.claim.Close(), s.removeTemporary())
 	}

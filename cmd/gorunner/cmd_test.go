@@ -81,7 +81,7 @@ func TestDropInFlags(t *testing.T) {
 
 func equalConfig(a, b config) bool {
 	return slices.Equal(a.engineArgs, b.engineArgs) && a.listen == b.listen && a.http == b.http && a.httpMay == b.httpMay &&
-		a.logKind == b.logKind && a.logLevel == b.logLevel && a.idle == b.idle && a.memory == b.memory && a.workers == b.workers
+		a.logKind == b.logKind && a.logLevel == b.logLevel && a.idle == b.idle && a.memory == b.memory && a.disk == b.disk && a.workers == b.workers
 }
 
 func TestBadCommandLines(t *testing.T) {
@@ -96,6 +96,7 @@ func TestBadCommandLines(t *testing.T) {
 		{"--job_port=x", "invalid argument"},
 		{"dance", `unknown command "dance"`},
 		{"serve --memory=lots", `--memory: "lots" is not a size`},
+		{"serve --disk=lots", `--disk: "lots" is not a size`},
 		{"serve --http=off --listen=nowhere", "listen for the Job API"},
 		{"serve --listen=127.0.0.1:0 --http=" + taken.Addr().String(), "choose another address with --http"},
 		{"serve --cpuprofile=/does/not/exist", "--cpuprofile: open /does/not/exist"},
@@ -254,7 +255,7 @@ func TestServe(t *testing.T) {
 		return ""
 	}
 	for path, want := range map[string]string{
-		"/healthz": "ok", "/metrics": "go_goroutines", "/api/jobs": "[]", "/debug/workers": "", "/debug/pprof/cmdline": "test",
+		"/healthz": "ok", "/metrics": "gorunner_memory_limit_bytes", "/api/jobs": "[]", "/debug/workers": "", "/debug/pprof/cmdline": "test",
 	} {
 		if got := get(path); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", path, got)

@@ -68,6 +68,8 @@ type jobJSON struct {
 	State       string    `json:"state"`
 	Created     time.Time `json:"created"`
 	Workers     int       `json:"workers"`
+	Memory      usageJSON `json:"memory"`
+	Disk        usageJSON `json:"disk"`
 	ElementsIn  int64     `json:"elements_in"`
 	BytesIn     int64     `json:"bytes_in"`
 	ElementsOut int64     `json:"elements_out"`
@@ -75,6 +77,13 @@ type jobJSON struct {
 	// Executed is from the first bundle of user code to the last commit.
 	Executed float64     `json:"executed_seconds"`
 	Stages   []stageJSON `json:"stages"`
+}
+
+// usageJSON is what data takes, in the JSON API.
+type usageJSON struct {
+	Used  int64            `json:"used_bytes"`
+	Limit int64            `json:"limit_bytes,omitempty"`
+	ByUse map[string]int64 `json:"by_use,omitempty"`
 }
 
 // stageJSON is a stage in the JSON API.
@@ -99,7 +108,8 @@ func writeJobs(w http.ResponseWriter, jobs []runner.JobInfo) {
 			ElementsIn: j.Progress.ElementsIn, BytesIn: j.Progress.BytesIn,
 			ElementsOut: j.Progress.ElementsOut, BytesOut: j.Progress.BytesOut,
 			Executed: j.Executed.Seconds(),
-			Stages:   []stageJSON{},
+			Memory:   usageJSON(j.Memory), Disk: usageJSON(j.Disk),
+			Stages: []stageJSON{},
 		}
 		for _, st := range j.Stages {
 			out[i].Stages = append(out[i].Stages, stageJSON{
@@ -130,11 +140,28 @@ func (*jobCollector) bytes() *prometheus.Desc {
 	return prometheus.NewDesc("gorunner_job_bytes", "Bytes written by the stages of a running job.", []string{"job", "name"}, nil)
 }
 
+func (*jobCollector) used(what string) *prometheus.Desc {
+	return prometheus.NewDesc("gorunner_"+what+"_used_bytes", "What the data of all jobs takes of the "+what+".", nil, nil)
+}
+
+func (*jobCollector) limit(what string) *prometheus.Desc {
+	return prometheus.NewDesc("gorunner_"+what+"_limit_bytes", "What the data of all jobs may take of the "+what+"; 0 is no limit.", nil, nil)
+}
+
+func (*jobCollector) jobUsed(what string) *prometheus.Desc {
+	return prometheus.NewDesc("gorunner_job_"+what+"_used_bytes", "What the data of a running job takes of the "+what+", by use.", []string{"job", "name", "use"}, nil)
+}
+
 // Describe implements prometheus.Collector.
 func (c *jobCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.jobs()
 	ch <- c.elements()
 	ch <- c.bytes()
+	for _, what := range []string{"memory", "disk"} {
+		ch <- c.used(what)
+		ch <- c.limit(what)
+		ch <- c.jobUsed(what)
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -147,6 +174,16 @@ func (c *jobCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(c.elements(), prometheus.CounterValue, float64(j.Progress.ElementsOut), string(j.ID), j.Name)
 		ch <- prometheus.MustNewConstMetric(c.bytes(), prometheus.CounterValue, float64(j.Progress.BytesOut), string(j.ID), j.Name)
+		for what, usage := range map[string]runner.Usage{"memory": j.Memory, "disk": j.Disk} {
+			for use, n := range usage.ByUse {
+				ch <- prometheus.MustNewConstMetric(c.jobUsed(what), prometheus.GaugeValue, float64(n), string(j.ID), j.Name, use)
+			}
+		}
+	}
+	memory, disk := c.server.Usage()
+	for what, usage := range map[string]runner.Usage{"memory": memory, "disk": disk} {
+		ch <- prometheus.MustNewConstMetric(c.used(what), prometheus.GaugeValue, float64(usage.Used))
+		ch <- prometheus.MustNewConstMetric(c.limit(what), prometheus.GaugeValue, float64(usage.Limit))
 	}
 	for state, n := range states {
 		ch <- prometheus.MustNewConstMetric(c.jobs(), prometheus.GaugeValue, float64(n), state)

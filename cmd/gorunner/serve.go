@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -29,9 +28,10 @@ const (
 type config struct {
 	listen, http string
 	// httpMay says that the server may do without HTTP when its port is in use.
-	httpMay           bool
-	dataDir           string
-	memory            int64
+	httpMay bool
+	dataDir string
+	// memory is that of the process; 0 is the default. disk is that of its data.
+	memory, disk      int64
 	workers           int
 	workerTimeout     time.Duration
 	engine            string
@@ -44,7 +44,7 @@ type config struct {
 
 func newServe() *cobra.Command {
 	var c config
-	var memory string
+	var memory, disk string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the Job API until told to stop",
@@ -65,6 +65,9 @@ container (DOCKER), or in a worker pool (EXTERNAL).`,
 				return fmt.Errorf("--memory: %w", err)
 			}
 			c.memory = n
+			if c.disk, err = parseSize(disk); err != nil {
+				return fmt.Errorf("--disk: %w", err)
+			}
 			if err := c.check(); err != nil {
 				return err
 			}
@@ -76,8 +79,9 @@ container (DOCKER), or in a worker pool (EXTERNAL).`,
 	fl.StringVar(&c.listen, "listen", "127.0.0.1:8073", "host:port of the Job API and of the workers' services")
 	fl.StringVar(&c.http, "http", "127.0.0.1:8074", "host:port of HTTP: health, metrics, jobs, profiles; or off")
 	fl.StringVar(&c.advertise, "advertise", "", "host:port that clients and workers are told; default that of --listen")
-	fl.StringVar(&c.dataDir, "data-dir", "", "directory of jobs and artifacts; default a temporary one")
-	fl.StringVar(&memory, "memory", "", "memory that the server aims to stay below, such as 4GiB; default unlimited")
+	fl.StringVar(&c.dataDir, "data-dir", "", "directory of jobs, artifacts and the data that memory has no room for; default a temporary one, on disk if there is any: /var/tmp where the system's directory lies in memory")
+	fl.StringVar(&memory, "memory", "", "memory that the server aims to stay below, such as 4GiB; half of it is for data, beyond which data goes to disk; default half of the machine's, or of the control group's")
+	fl.StringVar(&disk, "disk", "", "disk that the data of jobs may take, such as 100GiB; default three quarters of what is free")
 	fl.IntVar(&c.workers, "workers", 1, "workers of each environment of jobs that do not say; -1 is one for each core")
 	fl.DurationVar(&c.workerTimeout, "worker-timeout", time.Minute, "how long a worker may take to connect")
 	fl.StringVar(&c.engine, "container-engine", "docker", "command that starts containers, with its global arguments")
@@ -123,9 +127,7 @@ func serve(ctx context.Context, c config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, stopProfile()) }()
-	if c.memory > 0 {
-		debug.SetMemoryLimit(c.memory)
-	}
+	memory := c.limitMemory()
 	// HTTP first: who reaches the Job API reaches both.
 	webListener, err := listenHTTP(c, log)
 	if err != nil {
@@ -137,6 +139,8 @@ func serve(ctx context.Context, c config) (err error) {
 	}
 	s, err := runner.NewServer(runner.Options{
 		DataDir:         c.dataDir,
+		Memory:          memory,
+		Disk:            c.disk,
 		Endpoint:        c.advertise,
 		Workers:         c.workers,
 		WorkerTimeout:   c.workerTimeout,
