@@ -140,6 +140,7 @@ func (s *shortIDs) ask(w *Worker, ids []string) {
 		k := s.known[id]
 		if m := told[id]; m != nil {
 			k.info = infoOf(m)
+			k.info.Key = metrics.KeyOf(k.info.URN, k.info.Labels)
 		}
 		close(k.ready)
 	}

@@ -21,9 +21,9 @@ func (d *driver) ending(id harness.BundleID) *execution {
 }
 
 // end takes an execution out of the running ones, and adds its metrics to the
-// sets: in one, so that none are ever missing from the picture. An execution
+// set: in one, so that none are ever missing from the picture. An execution
 // that ends without a word counts with what it told while it ran.
-func (d *driver) end(x *execution, sets ...*metrics.Set) {
+func (d *driver) end(x *execution, set *metrics.Set) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.running, x.id)
@@ -31,9 +31,7 @@ func (d *driver) end(x *execution, sets ...*metrics.Set) {
 	if len(infos) == 0 {
 		infos = x.told
 	}
-	for _, set := range sets {
-		d.add(set, x, infos)
-	}
+	d.add(set, x, infos)
 }
 
 // add adds metrics of an execution to a set. Malformed ones are the SDK's fault
@@ -54,11 +52,10 @@ func (d *driver) metrics() (attempted, committed []metrics.Info) {
 	for _, x := range d.running {
 		d.add(&all, x, x.told)
 	}
-	if all.Len() == 0 {
-		return d.attempted.Infos(), d.committed.Infos()
-	}
-	if err := all.Merge(&d.attempted); err != nil {
-		d.log.Warn("metrics of running bundles", "error", err)
+	for _, set := range []*metrics.Set{&d.failed, &d.committed} {
+		if err := all.Merge(set); err != nil {
+			d.log.Warn("metrics of all bundles", "error", err)
+		}
 	}
 	return all.Infos(), d.committed.Infos()
 }

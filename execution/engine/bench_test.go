@@ -60,7 +60,7 @@ func benchPlan(chain, idle int) *plan.Plan {
 type benchHost struct {
 	slots int
 	left  atomic.Int64
-	// outputs is what such a bundle writes, infos what each one counts.
+	// output is what such a bundle writes, infos what each one counts.
 	output []byte
 	infos  []metrics.Info
 	done   chan struct{}
@@ -74,6 +74,7 @@ func newBenchHost(bundles int) *benchHost {
 			URN: "beam:metric:element_count:v1", Type: "beam:metrics:sum_int64:v1",
 			Labels: map[string]string{"PCOLLECTION": fmt.Sprint("pc", i)}, Payload: []byte{1},
 		})
+		h.infos[i].Key = metrics.KeyOf(h.infos[i].URN, h.infos[i].Labels)
 	}
 	return h
 }

@@ -25,7 +25,7 @@ type execution struct {
 	groups int  // of keys
 	early  bool // see startBundle
 	out    *collector
-	txn    state.Txn
+	txn    state.Txn // nil if the stage keeps no state
 	state  *bundleState
 
 	// mu is held while a split is under way, so that its fact always comes
@@ -50,12 +50,15 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 	stage := d.plan.Stage(o.stage)
 	x := &execution{
 		id: o.id, stage: stage,
-		out: newCollector(d.pipes[o.stage]), txn: d.store.Begin(),
+		out:    newCollector(d.pipes[o.stage]),
 		layout: d.pipes[o.stage].input, groups: d.plan.KeyGroups, early: o.early,
 	}
 	if k, ok := stage.Kind.(*plan.Executable); ok && k.Splittable {
 		x.out.limit = counted{int64(d.opts.CheckpointElements), int64(d.opts.CheckpointBytes)}
 		x.out.full = func() { d.task(func() fact { return bundleFull{o.id} }) }
+	}
+	if keepsState(stage) {
+		x.txn = d.store.Begin()
 	}
 	x.state = &bundleState{sides: d.views.open(stage), txn: x.txn, stage: stage, input: o.input, split: d.splitValues}
 	if x.out.pipe.expires {
@@ -70,6 +73,20 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 		StateCache: []byte(o.stateCache), ViewCaches: x.state.tokens(),
 	}
 	d.task(func() fact { return d.execute(ctx, x, b, o.timers) })
+}
+
+// keepsState says whether bundles of the stage may read or write state.
+func keepsState(s *plan.Stage) bool {
+	switch k := s.Kind.(type) {
+	case *plan.Impulse, *plan.TestSource:
+	case *plan.GroupByKey:
+		return k.Streaming
+	case *plan.View, *plan.TimeSort:
+		return true
+	case *plan.Executable:
+		return len(k.States) > 0
+	}
+	return false
 }
 
 // execute runs the bundle to its end.
@@ -220,8 +237,10 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 	switch f := f.(type) {
 	case bundleDone:
 		x := d.ending(f.id)
-		if err := x.txn.Apply(); err != nil {
-			return nil, fmt.Errorf("stage %s bundle %d: apply state: %w", x.stage.Name, x.id, err)
+		if x.txn != nil {
+			if err := x.txn.Apply(); err != nil {
+				return nil, fmt.Errorf("stage %s bundle %d: apply state: %w", x.stage.Name, x.id, err)
+			}
 		}
 		if int(x.stage.ID) < len(d.plan.Stages) {
 			for i, out := range x.stage.Outputs {
@@ -230,7 +249,7 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 			d.views.show(x.stage.ID, x.out.shown)
 		}
 		x.out.release()
-		d.end(x, &d.attempted, &d.committed)
+		d.end(x, &d.committed)
 		if x.result.Finalize != nil {
 			d.finalizers.Go(func() { d.finalize(ctx, x) })
 		}
@@ -238,7 +257,7 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 		x := d.ending(f.id)
 		x.out.abandon()
 		x.out.release()
-		d.end(x, &d.attempted)
+		d.end(x, &d.failed)
 	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, drainAsked, windowsMapped, pressureChanged, taskPanicked, tick:
 	}
 	return f, nil

@@ -21,8 +21,8 @@ import (
 
 // driver carries out the scheduler's orders. One goroutine, the loop of run,
 // steps the scheduler and commits bundles; each bundle, each start of a worker
-// and each request to split has a goroutine of its own, which ends by sending
-// a fact to the loop.
+// and each request to split is a task with a goroutine of its own, which ends by
+// sending a fact to the loop.
 type driver struct {
 	plan  *plan.Plan
 	opts  Options
@@ -37,6 +37,8 @@ type driver struct {
 	pressed  pressure // as the scheduler knows it; the loop's own
 
 	facts chan fact
+	// work takes tasks to goroutines that have done others.
+	work chan func() fact
 	// quit is closed when the loop takes no more facts.
 	quit chan struct{}
 	// drains is closed when the job is to be drained.
@@ -57,9 +59,9 @@ type driver struct {
 	hosted  map[plan.EnvironmentID][]harness.Worker
 	arrival chan struct{}
 	running map[harness.BundleID]*execution
-	// attempted and committed merge the metrics of all, and of all committed,
-	// executions. A failed one counts with what it told of itself.
-	attempted, committed metrics.Set
+	// committed and failed merge the metrics of executions. A failed one counts
+	// with what it told of itself.
+	committed, failed metrics.Set
 }
 
 func newDriver(p *plan.Plan, o Options) *driver {
@@ -70,6 +72,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		store:   state.NewMemory(),
 		views:   newViews(p),
 		facts:   make(chan fact),
+		work:    make(chan func() fact),
 		quit:    make(chan struct{}),
 		drains:  make(chan struct{}),
 		workers: make(map[harness.WorkerID]harness.Worker),
@@ -246,9 +249,25 @@ func (d *driver) tell(e Event) {
 }
 
 // task runs f in a goroutine and sends the fact it returns, if any, to the
-// loop.
+// loop. The goroutine is kept for other tasks, because a new one has to grow its
+// stack each time: there are as many as there were tasks at a time.
 func (d *driver) task(f func() fact) {
-	d.tasks.Go(func() { d.send(guard(f)) })
+	select {
+	case d.work <- f:
+	default:
+		d.tasks.Go(func() { d.serve(f) })
+	}
+}
+
+func (d *driver) serve(f func() fact) {
+	for {
+		d.send(guard(f))
+		select {
+		case f = <-d.work:
+		case <-d.quit:
+			return
+		}
+	}
 }
 
 // guard makes a panic of f a fact.

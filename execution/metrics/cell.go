@@ -1,8 +1,8 @@
 package metrics
 
 import (
-	"bytes"
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,7 +45,8 @@ func decode(typ string, payload []byte) (cell, error) {
 	case typeSumDouble:
 		c = &sum[float64]{v: r.double()}
 	case typeDistInt64:
-		c = readDistribution(r)
+		d := readDistribution(r)
+		c = &d
 	case typeDistDouble:
 		c = &distribution[float64]{count: r.varint(), sum: r.double(), min: r.double(), max: r.double()}
 	case typeLatestInt64:
@@ -73,6 +74,28 @@ func decode(typ string, payload []byte) (cell, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// mergeEncoded merges a payload of the same type into the kinds of values that
+// bundles have most of, without making a value of it first. known is false for
+// the others.
+func mergeEncoded(c cell, payload []byte) (known bool, err error) {
+	r := reader{b: payload}
+	switch c := c.(type) {
+	case *sum[int64]:
+		v := r.varint()
+		if err = r.end(); err == nil {
+			c.v += v
+		}
+		return true, err
+	case *distribution[int64]:
+		d := readDistribution(&r)
+		if err = r.end(); err == nil {
+			c.combine(d)
+		}
+		return true, err
+	}
+	return false, nil
 }
 
 // number is what sums and the like are made of.
@@ -118,8 +141,8 @@ type distribution[T number] struct {
 // readDistribution reads either form of a payload. They cannot be mistaken for
 // each other: the length of the iterable would be an empty distribution with
 // something left after it.
-func readDistribution(r *reader) *distribution[int64] {
-	d := &distribution[int64]{listed: len(r.b) > 4 && bytes.HasPrefix(r.b, count(4))}
+func readDistribution(r *reader) distribution[int64] {
+	d := distribution[int64]{listed: len(r.b) > 4 && binary.BigEndian.Uint32(r.b) == 4}
 	if d.listed {
 		r.b = r.b[4:]
 	}
@@ -132,17 +155,21 @@ func (d *distribution[T]) merge(o cell) error {
 	if !ok {
 		return wrongKind(d, o)
 	}
+	d.combine(*other)
+	return nil
+}
+
+func (d *distribution[T]) combine(other distribution[T]) {
 	switch {
 	case other.count == 0: // its extremes mean nothing
 	case d.count == 0:
-		*d = *other
+		*d = other
 	default:
 		d.count += other.count
 		d.sum += other.sum
 		d.min = min(d.min, other.min)
 		d.max = max(d.max, other.max)
 	}
-	return nil
 }
 
 func (d *distribution[T]) encode() []byte {

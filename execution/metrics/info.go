@@ -10,4 +10,7 @@ type Info struct {
 	Labels    map[string]string
 	// Payload is encoded as the type prescribes.
 	Payload []byte
+	// Key is what KeyOf makes of URN and labels. It may be empty, but who has it at
+	// hand saves a [Set] the making.
+	Key string
 }

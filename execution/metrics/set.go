@@ -52,14 +52,21 @@ func (s *Set) Add(infos []Info) error {
 }
 
 func (s *Set) add(in Info) error {
+	if in.Key == "" {
+		in.Key = KeyOf(in.URN, in.Labels)
+	}
+	e := s.cells[in.Key]
+	if e != nil && e.typ == in.Type {
+		if known, err := mergeEncoded(e.value, in.Payload); known {
+			return err
+		}
+	}
 	value, err := decode(in.Type, in.Payload)
 	if err != nil {
 		return err
 	}
-	key := keyOf(in.URN, in.Labels)
-	e := s.cells[key]
 	if e == nil {
-		return s.insert(key, &entry{urn: in.URN, typ: in.Type, labels: in.Labels, value: value})
+		return s.insert(in.Key, &entry{urn: in.URN, typ: in.Type, labels: in.Labels, value: value})
 	}
 	if e.typ != in.Type {
 		return fmt.Errorf("%w: %s", ErrTypeChanged, e.typ)
@@ -79,7 +86,13 @@ func (s *Set) insert(key string, e *entry) error {
 }
 
 // Merge adds all that other holds, which is not changed.
-func (s *Set) Merge(other *Set) error { return s.Add(other.Infos()) }
+func (s *Set) Merge(other *Set) error {
+	infos := other.Infos()
+	for i, key := range slices.Sorted(maps.Keys(other.cells)) {
+		infos[i].Key = key
+	}
+	return s.Add(infos)
+}
 
 // Rename returns the infos with new values of a label, without those of which
 // name says that they are not wanted. Infos that then have the same URN and
@@ -96,6 +109,7 @@ func Rename(infos []Info, label string, name func(string) (renamed string, wante
 			if value != old {
 				in.Labels = maps.Clone(in.Labels)
 				in.Labels[label] = value
+				in.Key = ""
 			}
 		}
 		renamed = append(renamed, in)
@@ -119,9 +133,9 @@ func (s *Set) Infos() []Info {
 	return out
 }
 
-// keyOf is an unambiguous name of URN and labels. Every part is preceded by its
+// KeyOf is an unambiguous name of URN and labels. Every part is preceded by its
 // length but the URN, which ends with a zero byte so that keys sort by URN.
-func keyOf(urn string, labels map[string]string) string {
+func KeyOf(urn string, labels map[string]string) string {
 	var b strings.Builder
 	b.WriteString(urn)
 	b.WriteByte(0)
