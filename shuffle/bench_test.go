@@ -43,7 +43,7 @@ func benchmarkWriter(b *testing.B, want shuffle.Partitions) {
 	l, messages := benchMessages()
 	b.ReportAllocs()
 	for b.Loop() {
-		w := shuffle.NewWriter(l, want)
+		w := shuffle.NewWriter(l, want, nil)
 		for _, m := range messages {
 			if err := w.Write(m); err != nil {
 				b.Fatal(err)

@@ -6,8 +6,12 @@
 // until the engine commits them to a [Queue], from which they are leased to
 // bundles of the consuming stage. Bytes are copied once, by the writer.
 //
+// The bytes of a block lie in memory, or, where a [Spill] says that there is no
+// room, on a [Disk]: a Writer puts them there when it seals the block, before
+// the bundle commits. Whoever looks at elements loads them first.
+//
 // A Writer is used by one goroutine at a time, a Queue by the goroutine that
-// owns the job's scheduler. Neither does I/O.
+// owns the job's scheduler. A Queue does no I/O.
 package shuffle
 
 import (
@@ -91,6 +95,9 @@ func (l *Layout) measure(b []byte) (key, size int, err error) {
 
 // Each calls f for every element of the block, once for each of its windows.
 func (l *Layout) Each(b *element.Block, f func(e *Element, window []byte) error) error {
+	if b.Stored != nil {
+		return errStored
+	}
 	for at := 0; at < len(b.Data); {
 		e, err := l.Cut(b.Data[at:])
 		if err != nil {
@@ -135,11 +142,15 @@ func (l *Layout) MakeBlock(data []byte) (element.Block, error) {
 	return b, nil
 }
 
+// errStored reports a look at elements that have not been loaded.
+var errStored = errors.New("block lies on disk and has not been loaded")
+
 // errOutOfRange reports a cut beyond the elements of a bundle.
 var errOutOfRange = errors.New("beyond the input of the bundle")
 
 // SplitAt cuts blocks in two: the first n elements, and all but the first m.
-// The elements from n to m are in neither part.
+// The elements from n to m are in neither part. A block that is cut must be in
+// memory.
 func (l *Layout) SplitAt(blocks []element.Block, n, m int64) (first, last []element.Block, err error) {
 	if first, _, err = l.cutAt(blocks, n); err != nil {
 		return nil, nil, err
@@ -163,6 +174,9 @@ func (l *Layout) cutAt(blocks []element.Block, n int64) (first, last []element.B
 		}
 		if n == 0 {
 			return first, append(last, blocks[i:]...), nil
+		}
+		if b.Stored != nil {
+			return nil, nil, fmt.Errorf("cut block of %d elements: %w", b.Count, errStored)
 		}
 		at := 0
 		for range n {
@@ -193,6 +207,9 @@ func (l *Layout) SortByTime(blocks []element.Block) ([]element.Block, error) {
 	}
 	var items []item
 	for i := range blocks {
+		if blocks[i].Stored != nil {
+			return nil, fmt.Errorf("sort by time: block %d: %w", i, errStored)
+		}
 		for data := blocks[i].Data; len(data) > 0; {
 			e, err := l.Cut(data)
 			if err != nil {
@@ -203,14 +220,17 @@ func (l *Layout) SortByTime(blocks []element.Block) ([]element.Block, error) {
 		}
 	}
 	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(a.at, b.at) })
-	var sorted []element.Block
-	var b buffer
+	w := NewWriter(l, Partitions{Plain: true}, nil)
 	for _, it := range items {
-		b.add(&sorted, plainSizes, it.data, 1, it.at)
+		if err := w.Write(it.data); err != nil {
+			return nil, fmt.Errorf("sort by time: %w", err)
+		}
 	}
-	if b.count > 0 {
-		sorted = append(sorted, b.take())
+	out, err := w.Close()
+	if err != nil {
+		return nil, fmt.Errorf("sort by time: %w", err)
 	}
+	sorted := out.Plain
 	var pages []*element.Page
 	for i := range blocks {
 		pages = append(pages, blocks[i].Pages...)

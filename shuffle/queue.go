@@ -19,9 +19,10 @@ type Queue struct {
 	groups []group
 	// ready lists the groups with blocks that are not locked, in the order in
 	// which they became so.
-	ready []element.KeyGroup
-	count int64
-	bytes int64
+	ready    []element.KeyGroup
+	count    int64
+	bytes    int64
+	resident int64
 }
 
 type group struct {
@@ -44,6 +45,14 @@ type Lease struct {
 	Blocks []element.Block
 	// Groups are the locked groups, none for a queue that is not keyed.
 	Groups []element.KeyGroup
+	// bytes and count measure what was leased.
+	bytes, count int64
+}
+
+func (l *Lease) add(b *element.Block) {
+	l.Blocks = append(l.Blocks, *b)
+	l.bytes += int64(b.Bytes())
+	l.count += int64(b.Count)
 }
 
 // Limit bounds a lease. A lease always holds at least one block.
@@ -52,11 +61,14 @@ type Limit struct {
 	Bytes int64
 	// Elements ends the lease once it holds that many; 0 is no bound.
 	Elements int64
+	// Parts lets the lease end within a key group. The rest of the group waits,
+	// locked, until the lease is settled.
+	Parts bool
 }
 
-// allows says whether a lease of n blocks, or groups, may get another one.
-func (l Limit) allows(n int, bytes, count int64) bool {
-	return n == 0 || bytes < l.Bytes && (l.Elements == 0 || count < l.Elements)
+// allows says whether the lease may get another block, or group.
+func (l Limit) allows(lease *Lease) bool {
+	return len(lease.Blocks) == 0 || lease.bytes < l.Bytes && (l.Elements == 0 || lease.count < l.Elements)
 }
 
 // Count is the number of elements in the queue, without those leased.
@@ -64,6 +76,16 @@ func (q *Queue) Count() int64 { return q.count }
 
 // Bytes is the size of the elements in the queue, without those leased.
 func (q *Queue) Bytes() int64 { return q.bytes }
+
+// Resident is what of the bytes is in memory.
+func (q *Queue) Resident() int64 { return q.resident }
+
+// enter counts a block that comes, by 1, or goes, by -1.
+func (q *Queue) enter(b *element.Block, sign int64) {
+	q.count += sign * int64(b.Count)
+	q.bytes += sign * int64(b.Bytes())
+	q.resident += sign * int64(b.Resident())
+}
 
 // Available says whether a lease would get anything.
 func (q *Queue) Available() bool { return len(q.ready) > 0 }
@@ -73,21 +95,23 @@ func (q *Queue) Available() bool { return len(q.ready) > 0 }
 func (q *Queue) Push(g element.KeyGroup, b element.Block) {
 	i := q.index(g)
 	q.groups[i].blocks = append(q.groups[i].blocks, b)
-	q.count += int64(b.Count)
-	q.bytes += int64(b.Bytes())
+	q.enter(&b, 1)
 	q.list(i)
 }
 
 // Detach takes all that is not leased out of the queue, into one of its own.
 func (q *Queue) Detach() *Queue {
-	all := &Queue{keyed: q.keyed, groups: make([]group, len(q.groups)), count: q.count, bytes: q.bytes}
+	all := &Queue{
+		keyed: q.keyed, groups: make([]group, len(q.groups)),
+		count: q.count, bytes: q.bytes, resident: q.resident,
+	}
 	for i := range q.groups {
 		g := &q.groups[i]
 		all.groups[i].blocks = g.blocks
 		all.list(i)
 		g.blocks, g.listed = nil, false
 	}
-	q.ready, q.count, q.bytes = nil, 0, 0
+	q.ready, q.count, q.bytes, q.resident = nil, 0, 0, 0
 	return all
 }
 
@@ -96,8 +120,7 @@ func (q *Queue) Return(g element.KeyGroup, blocks []element.Block) {
 	i := q.index(g)
 	q.groups[i].blocks = slices.Insert(q.groups[i].blocks, 0, blocks...)
 	for j := range blocks {
-		q.count += int64(blocks[j].Count)
-		q.bytes += int64(blocks[j].Bytes())
+		q.enter(&blocks[j], 1)
 	}
 	q.list(i)
 }
@@ -119,58 +142,50 @@ func (q *Queue) list(i int) {
 }
 
 // Lease takes blocks from the front, at least one if any is available. The
-// groups of a keyed queue are leased whole.
+// groups of a keyed queue are leased whole, unless the limit says otherwise.
 func (q *Queue) Lease(limit Limit) Lease {
-	if q.keyed {
-		return q.leaseGroups(limit)
-	}
 	var l Lease
-	var bytes, count int64
-	blocks := q.groups[0].blocks
-	n := 0
-	for n < len(blocks) && limit.allows(n, bytes, count) {
-		bytes += int64(blocks[n].Bytes())
-		count += int64(blocks[n].Count)
-		n++
+	taken := 0
+	for taken < len(q.ready) && limit.allows(&l) {
+		g := q.ready[taken]
+		q.take(g, limit, &l)
+		if !q.keyed {
+			if q.Blocks(g) > 0 {
+				break // it can be leased still
+			}
+			q.groups[g].listed = false
+		} else {
+			l.Groups = append(l.Groups, g)
+			q.groups[g].locked, q.groups[g].listed = true, false
+		}
+		taken++
 	}
-	l.Blocks = slices.Clone(blocks[:n])
-	clear(blocks[:n])
-	q.groups[0].blocks = blocks[n:]
-	q.count -= count
-	q.bytes -= bytes
-	if len(q.groups[0].blocks) == 0 {
-		q.groups[0] = group{}
-		q.ready = q.ready[:0]
-	}
+	q.ready = append(q.ready[:0], q.ready[taken:]...)
 	return l
 }
 
-func (q *Queue) leaseGroups(limit Limit) Lease {
-	var l Lease
-	var bytes, count int64
+// take moves blocks from the front of a group to a lease.
+func (q *Queue) take(i element.KeyGroup, limit Limit, l *Lease) {
+	g := &q.groups[i]
+	whole := q.keyed && !limit.Parts
 	n := 0
-	for n < len(q.ready) && limit.allows(n, bytes, count) {
-		g := &q.groups[q.ready[n]]
-		for i := range g.blocks {
-			bytes += int64(g.blocks[i].Bytes())
-			count += int64(g.blocks[i].Count)
-		}
-		l.Blocks = append(l.Blocks, g.blocks...)
-		l.Groups = append(l.Groups, q.ready[n])
-		*g = group{locked: true}
+	for n < len(g.blocks) && (whole || limit.allows(l)) {
+		b := &g.blocks[n]
+		l.add(b)
+		q.enter(b, -1)
 		n++
 	}
-	q.ready = append(q.ready[:0], q.ready[n:]...)
-	q.count -= count
-	q.bytes -= bytes
-	return l
+	clear(g.blocks[:n])
+	if g.blocks = g.blocks[n:]; len(g.blocks) == 0 {
+		g.blocks = nil
+	}
 }
 
 // Locked says whether a group is leased.
 func (q *Queue) Locked(g element.KeyGroup) bool { return q.groups[g].locked }
 
-// Has says whether a group has blocks that are not leased.
-func (q *Queue) Has(g element.KeyGroup) bool { return len(q.groups[g].blocks) > 0 }
+// Blocks is the number of blocks of a group that are not leased.
+func (q *Queue) Blocks(g element.KeyGroup) int { return len(q.groups[g].blocks) }
 
 // Lock leases a group without its blocks; it fails if the group is locked.
 func (q *Queue) Lock(g element.KeyGroup) (Lease, bool) {
@@ -187,21 +202,15 @@ func (q *Queue) Lock(g element.KeyGroup) (Lease, bool) {
 
 // LeaseGroup leases one group with its blocks; it fails if the group is locked
 // or has none.
-func (q *Queue) LeaseGroup(g element.KeyGroup) (Lease, bool) {
-	blocks := q.groups[g].blocks
-	if len(blocks) == 0 {
+func (q *Queue) LeaseGroup(g element.KeyGroup, limit Limit) (Lease, bool) {
+	if q.Blocks(g) == 0 {
 		return Lease{}, false
 	}
 	l, ok := q.Lock(g)
-	if !ok {
-		return Lease{}, false
+	if ok {
+		q.take(g, limit, &l)
 	}
-	for i := range blocks {
-		q.bytes -= int64(blocks[i].Bytes())
-		q.count -= int64(blocks[i].Count)
-	}
-	l.Blocks, q.groups[g].blocks = blocks, nil
-	return l, true
+	return l, ok
 }
 
 // Settle ends a lease: its groups are unlocked. What the bundle has not

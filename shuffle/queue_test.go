@@ -16,8 +16,8 @@ import (
 //
 //	new [groups=N]
 //	push [group=G] NAME count=N bytes=N [pages=N]
-//	lease as=NAME bytes=N [elements=N]
-//	lock G as=NAME
+//	lease as=NAME bytes=N [elements=N] [parts]
+//	lock G as=NAME [blocks [parts bytes=N]]
 //	settle NAME
 //
 // Each prints the whole queue and the open leases.
@@ -54,6 +54,7 @@ func (s *queueScript) run(_ *testing.T, d *datadriven.TestData) string {
 		d.ScanArgs(s.t, "as", &name)
 		d.ScanArgs(s.t, "bytes", &limit.Bytes)
 		d.MaybeScanArgs(s.t, "elements", &limit.Elements)
+		limit.Parts = d.HasArg("parts")
 		s.leases = append(s.leases, namedLease{name, s.queue.Lease(limit)})
 	case "lock":
 		var g int
@@ -64,7 +65,10 @@ func (s *queueScript) run(_ *testing.T, d *datadriven.TestData) string {
 		d.ScanArgs(s.t, "as", &name)
 		lease := s.queue.Lock
 		if d.HasArg("blocks") {
-			lease = s.queue.LeaseGroup
+			limit := Limit{Bytes: 1 << 30}
+			d.MaybeScanArgs(s.t, "bytes", &limit.Bytes)
+			limit.Parts = d.HasArg("parts")
+			lease = func(g element.KeyGroup) (Lease, bool) { return s.queue.LeaseGroup(g, limit) }
 		}
 		l, ok := lease(element.KeyGroup(g))
 		if !ok {
@@ -142,13 +146,27 @@ type queueModel struct {
 	leases []Lease
 }
 
+// numbered is block n; those with odd numbers are on disk.
+func numbered(n int) element.Block {
+	if n%2 == 1 {
+		return element.Block{Stored: onDisk(n % 7), Count: n}
+	}
+	return element.Block{Data: make([]byte, n%7), Count: n}
+}
+
+// onDisk stands for that many bytes.
+type onDisk int
+
+func (d onDisk) Size() int             { return int(d) }
+func (d onDisk) Load() ([]byte, error) { return make([]byte, d), nil }
+
 func (m *queueModel) push(t *rapid.T) {
 	g := element.Unkeyed
 	if m.groups > 0 {
 		g = element.KeyGroup(rapid.IntRange(0, m.groups-1).Draw(t, "group"))
 	}
 	m.next++
-	m.queue.Push(g, element.Block{Data: make([]byte, m.next%7), Count: m.next})
+	m.queue.Push(g, numbered(m.next))
 	m.queued[g] = append(m.queued[g], m.next)
 }
 
@@ -156,6 +174,7 @@ func (m *queueModel) lease(t *rapid.T) {
 	limit := Limit{
 		Bytes:    rapid.Int64Range(0, 20).Draw(t, "bytes"),
 		Elements: rapid.Int64Range(0, 50).Draw(t, "elements"),
+		Parts:    rapid.Bool().Draw(t, "parts"),
 	}
 	available := m.queue.Available()
 	l := m.queue.Lease(limit)
@@ -165,35 +184,56 @@ func (m *queueModel) lease(t *rapid.T) {
 	if !available {
 		return
 	}
-	var want []int
+	from := l.Groups
 	if m.groups == 0 {
-		want = m.queued[element.Unkeyed][:len(l.Blocks)]
-		m.queued[element.Unkeyed] = m.queued[element.Unkeyed][len(l.Blocks):]
+		from = []element.KeyGroup{element.Unkeyed}
 	}
-	for _, g := range l.Groups {
+	rest := l.Blocks
+	for i, g := range from {
 		if m.leased[g] {
 			t.Fatalf("group %d is in two leases", g)
 		}
-		m.leased[g] = true
-		want = append(want, m.queued[g]...)
-		delete(m.queued, g)
-	}
-	var got []int
-	var before element.Block
-	for i, b := range l.Blocks {
-		got = append(got, b.Count)
-		if i < len(l.Blocks)-1 {
-			before.Count += b.Count
-			before.Data = append(before.Data, b.Data...)
+		m.leased[g] = m.groups > 0
+		n := m.taken(g, rest)
+		if n == 0 {
+			t.Fatalf("lease of groups %v has nothing of group %d", from, g)
+		}
+		rest = rest[n:]
+		if left := len(m.queued[g]); left > 0 && (i < len(from)-1 || m.groups > 0 && !limit.Parts) {
+			t.Fatalf("lease of groups %v leaves %d blocks of group %d", from, left, g)
 		}
 	}
-	if !slices.Equal(got, want) {
-		t.Fatalf("leased blocks %v, want %v", got, want)
+	if len(rest) > 0 {
+		t.Fatalf("leased %v beyond what was queued", blockNumbers(rest))
 	}
-	if m.groups == 0 && len(l.Blocks) > 1 && !limit.allows(1, int64(len(before.Data)), int64(before.Count)) {
-		t.Fatalf("lease of %v goes on after its limit %+v", got, limit)
+	if m.groups == 0 || limit.Parts {
+		var before Lease
+		for i := range l.Blocks[:len(l.Blocks)-1] {
+			before.add(&l.Blocks[i])
+		}
+		if !limit.allows(&before) {
+			t.Fatalf("lease of %v goes on after its limit %+v", blockNumbers(l.Blocks), limit)
+		}
 	}
 	m.leases = append(m.leases, l)
+}
+
+// taken takes out what stands at the front of a group and begins the blocks.
+func (m *queueModel) taken(g element.KeyGroup, blocks []element.Block) int {
+	n := 0
+	for n < len(blocks) && n < len(m.queued[g]) && blocks[n].Count == m.queued[g][n] {
+		n++
+	}
+	m.queued[g] = m.queued[g][n:]
+	return n
+}
+
+func blockNumbers(blocks []element.Block) []int {
+	var numbers []int
+	for i := range blocks {
+		numbers = append(numbers, blocks[i].Count)
+	}
+	return numbers
 }
 
 func (m *queueModel) lock(t *rapid.T) {
@@ -216,21 +256,21 @@ func (m *queueModel) leaseGroup(t *rapid.T) {
 		t.Skip("no key groups")
 	}
 	g := element.KeyGroup(rapid.IntRange(0, m.groups-1).Draw(t, "group"))
-	l, ok := m.queue.LeaseGroup(g)
+	limit := Limit{Bytes: rapid.Int64Range(0, 20).Draw(t, "bytes"), Parts: rapid.Bool().Draw(t, "parts")}
+	l, ok := m.queue.LeaseGroup(g, limit)
 	if want := !m.leased[g] && len(m.queued[g]) > 0; ok != want {
 		t.Fatalf("lease of group %d, leased %v with %v: got %v", g, m.leased[g], m.queued[g], ok)
 	}
 	if !ok {
 		return
 	}
-	var got []int
-	for i := range l.Blocks {
-		got = append(got, l.Blocks[i].Count)
+	queued := m.queued[g]
+	if n := m.taken(g, l.Blocks); n == 0 || n < len(l.Blocks) || !limit.Parts && len(m.queued[g]) > 0 {
+		t.Fatalf("lease of group %d: got blocks %v of %v", g, blockNumbers(l.Blocks), queued)
 	}
-	if !slices.Equal(got, m.queued[g]) || !slices.Equal(l.Groups, []element.KeyGroup{g}) {
-		t.Fatalf("lease of group %d: got blocks %v of %v, want %v", g, got, l.Groups, m.queued[g])
+	if !slices.Equal(l.Groups, []element.KeyGroup{g}) {
+		t.Fatalf("lease of group %d has groups %v", g, l.Groups)
 	}
-	delete(m.queued, g)
 	m.leased[g] = true
 	m.leases = append(m.leases, l)
 }
@@ -257,7 +297,7 @@ func (m *queueModel) giveBack(t *rapid.T) {
 	var numbers []int
 	for range rapid.IntRange(0, 3).Draw(t, "blocks") {
 		m.next++
-		blocks = append(blocks, element.Block{Data: make([]byte, m.next%7), Count: m.next})
+		blocks = append(blocks, numbered(m.next))
 		numbers = append(numbers, m.next)
 	}
 	m.queue.Return(g, blocks)
@@ -289,18 +329,24 @@ func (m *queueModel) detach(t *rapid.T) {
 }
 
 func (m *queueModel) check(t *rapid.T) {
-	var count, size int64
+	var count, size, resident int64
 	available := false
 	for g, numbers := range m.queued {
 		for _, n := range numbers {
 			count += int64(n)
 			size += int64(n % 7)
+			if n%2 == 0 {
+				resident += int64(n % 7)
+			}
 		}
 		available = available || len(numbers) > 0 && !m.leased[g]
 	}
 	if m.queue.Count() != count || m.queue.Bytes() != size || m.queue.Available() != available {
 		t.Fatalf("queue has %d elements, %d bytes, available %v; want %d, %d, %v",
 			m.queue.Count(), m.queue.Bytes(), m.queue.Available(), count, size, available)
+	}
+	if got := m.queue.Resident(); got != resident {
+		t.Fatalf("%d bytes are in memory, want %d", got, resident)
 	}
 	for g := range element.KeyGroup(m.groups) {
 		if got := m.queue.Locked(g); got != m.leased[g] {

@@ -3,12 +3,13 @@ package shuffle
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/gorunner/gorunner/element"
 )
 
 // Disk takes runs of bytes that memory has no room for. Implementations are
-// safe for concurrent use.
+// safe for concurrent use. Their errors, and those of loading, wrap [ErrDisk].
 type Disk interface {
 	// Store writes data, which is the caller's again when it returns.
 	Store(data []byte) (element.Stored, error)
@@ -18,24 +19,65 @@ type Disk interface {
 // cannot be written, or does not hold what was written.
 var ErrDisk = errors.New("disk")
 
-// Spill decides what of a job's data stays in memory. The zero value keeps
-// everything there.
+// Spill decides what of a job's data stays in memory. The zero value, and nil,
+// keep everything there. It is immutable and safe for concurrent use.
 type Spill struct {
 	// Memory is the job's budget; nil is none.
 	Memory *Budget
 	// Disk takes what is beyond it; nil keeps all in memory.
 	Disk Disk
+	// OpenBytes bounds the blocks that one writer is filling, once the budget is
+	// exceeded; default is 1/64 of the budget, but at least 4 MiB: much less
+	// would make the blocks of an output with many partitions very small.
+	OpenBytes int64
+}
+
+const (
+	openBytesMin = 4 << 20
+	openShare    = 64
+	// storedMin is the size of data below which it takes less memory than where
+	// it lies on disk does.
+	storedMin = 256
+)
+
+// Over says whether data goes to disk now.
+func (s *Spill) Over() bool { return s != nil && s.Disk != nil && s.Memory.Over() }
+
+// openBytes is how much a writer may be filling while the budget is exceeded.
+func (s *Spill) openBytes() int64 {
+	switch {
+	case s == nil:
+		return math.MaxInt64
+	case s.OpenBytes > 0:
+		return s.OpenBytes
+	case s.Memory == nil:
+		return openBytesMin
+	}
+	return max(openBytesMin, s.Memory.Limit()/openShare)
 }
 
 // Chunk returns the chunk in its place: in memory, or on disk if the budget is
-// exceeded.
+// exceeded. On disk it is a copy, and data is the caller's.
 func (s *Spill) Chunk(data []byte) (element.Chunk, error) {
-	if s == nil || s.Disk == nil || len(data) == 0 || !s.Memory.Over() {
+	if len(data) < storedMin || !s.Over() {
 		return element.Chunk{Data: data}, nil
 	}
 	stored, err := s.Disk.Store(data)
 	if err != nil {
-		return element.Chunk{}, fmt.Errorf("%w: %w", ErrDisk, err)
+		return element.Chunk{}, fmt.Errorf("spill %d bytes: %w", len(data), err)
 	}
 	return element.Chunk{Stored: stored}, nil
+}
+
+// Block puts the elements of a block in their place, as Chunk does.
+func (s *Spill) Block(b *element.Block) error {
+	if b.Stored != nil {
+		return nil
+	}
+	c, err := s.Chunk(b.Data)
+	if err != nil {
+		return fmt.Errorf("block of %d elements: %w", b.Count, err)
+	}
+	b.Data, b.Stored = c.Data, c.Stored
+	return nil
 }

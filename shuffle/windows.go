@@ -35,8 +35,7 @@ func (w *Writer) placeByWindow(e *Element, whole []byte) error {
 		group = w.group(e.Key())
 	}
 	if e.Header.NumWindows == 1 {
-		w.placeInWindow(e.Header.Windows, group, whole, e.Header.Timestamp)
-		return nil
+		return w.placeInWindow(e.Header.Windows, group, some{whole, 1, e.Header.Timestamp})
 	}
 	h, rest := e.Header, e.Header.Windows
 	h.NumWindows = 1
@@ -47,26 +46,30 @@ func (w *Writer) placeByWindow(e *Element, whole []byte) error {
 		}
 		h.Windows, rest = rest[:n], rest[n:]
 		one := append(coder.PutHeader(w.windows.scratch[:0], h), e.Value...)
-		w.placeInWindow(h.Windows, group, one, h.Timestamp)
 		w.windows.scratch = one
+		if err := w.placeInWindow(h.Windows, group, some{one, 1, h.Timestamp}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // placeInWindow writes an element that has only the given window.
-func (w *Writer) placeInWindow(window []byte, group element.KeyGroup, one []byte, at element.EventTime) {
+func (w *Writer) placeInWindow(window []byte, group element.KeyGroup, one some) error {
 	if w.want.Groups > 0 {
 		b := w.windows.of(window, group)
-		b.add(&w.out.Keyed[group], windowSizes, one, 1, at)
+		if err := w.add(&b.buffer, &w.out.Keyed[group], windowSizes, one); err != nil {
+			return err
+		}
 	}
 	switch {
 	case w.want.Single:
-		block := element.Block{Data: bytes.Clone(one), Count: 1, MinTime: at, Window: bytes.Clone(window)}
-		w.out.Plain = append(w.out.Plain, block)
+		return w.addBlock(element.Block{Data: bytes.Clone(one.data), Count: 1, MinTime: one.minTime, Window: bytes.Clone(window)})
 	case w.want.Plain:
 		b := w.windows.of(window, element.Unkeyed)
-		b.add(&w.out.Plain, windowSizes, one, 1, at)
+		return w.add(&b.buffer, &w.out.Plain, windowSizes, one)
 	}
+	return nil
 }
 
 // of returns the buffer of a partition.
@@ -78,20 +81,6 @@ func (b *windowBuffers) of(window []byte, group element.KeyGroup) *windowBuffer 
 		b.index = make(map[windowPart]int)
 	}
 	b.index[windowPart{string(window), group}] = len(b.buffers)
-	b.buffers = append(b.buffers, windowBuffer{buffer{window: bytes.Clone(window)}, group})
+	b.buffers = append(b.buffers, windowBuffer{buffer: buffer{window: bytes.Clone(window)}, group: group})
 	return &b.buffers[len(b.buffers)-1]
-}
-
-// sealWindows ends the blocks that are being filled.
-func (w *Writer) sealWindows() {
-	for i := range w.windows.buffers {
-		b := &w.windows.buffers[i]
-		switch {
-		case b.count == 0:
-		case b.group == element.Unkeyed:
-			w.out.Plain = append(w.out.Plain, b.take())
-		default:
-			w.out.Keyed[b.group] = append(w.out.Keyed[b.group], b.take())
-		}
-	}
 }

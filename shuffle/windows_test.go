@@ -70,7 +70,7 @@ func TestWriterPartitionsByWindow(t *testing.T) {
 					groups[g] = append(groups[g], p.data...)
 				}
 			}
-			w := shuffle.NewWriter(l, want)
+			w := shuffle.NewWriter(l, want, nil)
 			writeInPieces(t, w, data)
 			out, err := w.Close()
 			if err != nil {
@@ -108,7 +108,7 @@ func TestWriterPartitionsByWindow(t *testing.T) {
 
 // The global window has no bytes, and an element in no window is nowhere.
 func TestWriterPartitionsByTheGlobalWindow(t *testing.T) {
-	w := shuffle.NewWriter(lists(), shuffle.Partitions{Plain: true, Windows: true})
+	w := shuffle.NewWriter(lists(), shuffle.Partitions{Plain: true, Windows: true}, nil)
 	nowhere := coder.PutHeader(nil, element.Header{Pane: []byte{coder.PaneOnlyFiring}})
 	nowhere = append(nowhere, list("a", 1)[13:]...)
 	if err := w.Write(slicesConcat(list("a", 1), nowhere, list("b", 2))); err != nil {
@@ -127,7 +127,7 @@ func TestWriterPartitionsByTheGlobalWindow(t *testing.T) {
 func TestWriterOfManyWindowsIsSmall(t *testing.T) {
 	l := pairs()
 	one := pair(0, 1, "key", "value")
-	w := shuffle.NewWriter(l, shuffle.Partitions{Plain: true, Windows: true})
+	w := shuffle.NewWriter(l, shuffle.Partitions{Plain: true, Windows: true}, nil)
 	for i := range 1000 {
 		copy(one[12:], coder.PutTime(nil, element.EventTime(i)))
 		if err := w.Write(one); err != nil {

@@ -1,6 +1,7 @@
 package shuffle
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -8,18 +9,6 @@ import (
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/internal/invariants"
-)
-
-// The sizes of blocks, in bytes. Blocks start small, because a bundle may
-// write little, or little for each group, and double up to the maximum.
-// Messages of the plain maximum cost the harnesses least.
-//
-//nolint:gochecknoglobals // constants, if structs could be
-var (
-	plainSizes = sizes{min: 16 << 10, max: 1 << 20}
-	groupSizes = sizes{min: 4 << 10, max: 256 << 10}
-	// A bundle may write to very many windows.
-	windowSizes = sizes{min: 512, max: 256 << 10}
 )
 
 // Partitions says which forms of an output its consumers need.
@@ -47,15 +36,21 @@ type Output struct {
 	Count, Bytes int64
 }
 
-// Writer collects one output of one bundle.
+// Writer collects one output of one bundle. What it holds in memory is bounded
+// by its budget: once that is exceeded, sealed blocks go to disk, and those
+// being filled together take [Spill.OpenBytes] at most.
 type Writer struct {
 	layout *Layout
 	want   Partitions
 	// each says that elements are placed one by one.
-	each   bool
-	out    Output
-	plain  buffer
-	groups []buffer
+	each  bool
+	spill *Spill
+	out   Output
+	// sealed is what the blocks of out take in memory, and open what those that
+	// are being filled do.
+	sealed, open int64
+	plain        buffer
+	groups       []buffer
 	// windows stands in for plain and groups where windows are told apart.
 	windows windowBuffers
 	// partial is the beginning of an element. It is not cut again before it
@@ -65,18 +60,11 @@ type Writer struct {
 	partialNext int
 }
 
-// buffer is a block that is being filled.
-type buffer struct {
-	data    []byte
-	count   int
-	minTime element.EventTime
-	window  []byte // of all its elements, where the edge is partitioned by it
-}
-
-// NewWriter makes a writer for the edge of the layout.
-func NewWriter(layout *Layout, want Partitions) *Writer {
+// NewWriter makes a writer for the edge of the layout. spill says where its
+// blocks lie; nil is in memory.
+func NewWriter(layout *Layout, want Partitions, spill *Spill) *Writer {
 	invariants.Assert(want.Groups == 0 || layout.Value.Kind() == coder.KV, "values of coder %v have no keys", layout.Value)
-	return &Writer{layout: layout, want: want, each: want.Groups > 0 || want.Single || want.Windows}
+	return &Writer{layout: layout, want: want, spill: spill, each: want.Groups > 0 || want.Single || want.Windows}
 }
 
 // Write takes the next bytes of the output and copies what it keeps. The
@@ -165,7 +153,9 @@ func (w *Writer) take(data []byte) (int, error) {
 		at += e.Size
 	}
 	if w.want.Plain && !w.want.Single && !w.want.Windows && count > 0 {
-		w.plain.add(&w.out.Plain, plainSizes, data[:at], count, minTime)
+		if err := w.add(&w.plain, &w.out.Plain, plainSizes, some{data[:at], count, minTime}); err != nil {
+			return 0, err
+		}
 	}
 	w.out.Count += int64(count)
 	w.out.Bytes += int64(at)
@@ -182,11 +172,12 @@ func (w *Writer) place(e *Element, whole []byte) error {
 		if w.groups == nil {
 			w.groups = make([]buffer, w.want.Groups)
 		}
-		w.groups[g].add(&w.out.Keyed[g], groupSizes, whole, 1, e.Header.Timestamp)
+		if err := w.add(&w.groups[g], &w.out.Keyed[g], groupSizes, some{whole, 1, e.Header.Timestamp}); err != nil {
+			return err
+		}
 	}
 	if w.want.Single {
-		w.plain.append(whole, 1, e.Header.Timestamp, len(whole))
-		w.seal()
+		return w.addBlock(element.Block{Data: bytes.Clone(whole), Count: 1, MinTime: e.Header.Timestamp})
 	}
 	return nil
 }
@@ -199,58 +190,22 @@ func (w *Writer) group(key []byte) element.KeyGroup {
 	return KeyGroup(key, w.want.Groups)
 }
 
-// sizes bound the blocks of one kind.
-type sizes struct{ min, max int }
-
-// add appends elements to the buffer. When they do not fit, the buffer goes to
-// blocks first and is followed by one twice its size, within the bounds.
-func (b *buffer) add(blocks *[]element.Block, s sizes, data []byte, count int, minTime element.EventTime) {
-	room := s.min
-	if b.count > 0 && len(b.data)+len(data) > cap(b.data) {
-		room = min(2*cap(b.data), s.max)
-		*blocks = append(*blocks, b.take())
-	}
-	b.append(data, count, minTime, room)
-}
-
-// append adds elements to the buffer, which is made with the given room if it
-// is empty.
-func (b *buffer) append(data []byte, count int, minTime element.EventTime, room int) {
-	if b.data == nil {
-		b.minTime = element.MaxTime
-		if room > len(data) { // else append makes it, without clearing it first
-			b.data = make([]byte, 0, room)
-		}
-	}
-	b.data = append(b.data, data...)
-	b.count += count
-	b.minTime = min(b.minTime, minTime)
-}
-
-// take returns the buffer as a block and empties it.
-func (b *buffer) take() element.Block {
-	block := element.Block{Data: b.data, Count: b.count, MinTime: b.minTime, Window: b.window}
-	*b = buffer{window: b.window}
-	return block
-}
-
-func (w *Writer) seal() {
-	if w.plain.count > 0 {
-		w.out.Plain = append(w.out.Plain, w.plain.take())
-	}
-}
-
 // WriteBlock takes over a block of whole elements that is already immutable.
 func (w *Writer) WriteBlock(b element.Block) error {
 	if err := w.whole(); err != nil {
 		return err
 	}
-	if w.want.Groups == 0 && !w.want.Single && !w.want.Windows {
-		w.seal()
-		w.out.Plain = append(w.out.Plain, b)
+	if !w.each {
+		if err := w.seal(&w.plain, &w.out.Plain); err != nil {
+			return err
+		}
 		w.out.Count += int64(b.Count)
-		w.out.Bytes += int64(len(b.Data))
-		return nil
+		w.out.Bytes += int64(b.Size())
+		return w.addBlock(b)
+	}
+	b, err := b.InMemory()
+	if err != nil {
+		return fmt.Errorf("block of %d elements: %w", b.Count, err)
 	}
 	if len(b.Pages) == 0 {
 		return w.Write(b.Data)
@@ -258,11 +213,23 @@ func (w *Writer) WriteBlock(b element.Block) error {
 	return w.writePaged(b)
 }
 
+// addBlock adds a block to the plain ones.
+func (w *Writer) addBlock(b element.Block) error {
+	if err := w.spill.Block(&b); err != nil {
+		return err
+	}
+	w.sealed += int64(b.Resident())
+	w.out.Plain = append(w.out.Plain, b)
+	return nil
+}
+
 // writePaged writes a block with pages into blocks that hold nothing else.
 // Any of them may have the elements that refer to the pages; pages are shared
 // by reference, so that each block keeps them all.
 func (w *Writer) writePaged(b element.Block) error {
-	w.sealAll()
+	if err := w.sealAll(); err != nil {
+		return err
+	}
 	plain := len(w.out.Plain)
 	keyed := make([]int, len(w.out.Keyed))
 	for g := range w.out.Keyed {
@@ -271,7 +238,10 @@ func (w *Writer) writePaged(b element.Block) error {
 	if err := w.Write(b.Data); err != nil {
 		return err
 	}
-	w.sealAll()
+	if err := w.sealAll(); err != nil {
+		return err
+	}
+	w.sealed += int64(b.Resident() - len(b.Data))
 	addPages(w.out.Plain[plain:], b.Pages)
 	for g := range w.out.Keyed {
 		from := 0
@@ -295,24 +265,16 @@ func (w *Writer) Close() (Output, error) {
 	if err := w.whole(); err != nil {
 		return Output{}, err
 	}
-	w.sealAll()
+	if err := w.sealAll(); err != nil {
+		return Output{}, err
+	}
 	return w.out, nil
 }
-
-// sealAll ends all blocks that are being filled.
-func (w *Writer) sealAll() {
-	w.seal()
-	for g := range w.groups {
-		if w.groups[g].count > 0 {
-			w.out.Keyed[g] = append(w.out.Keyed[g], w.groups[g].take())
-		}
-	}
-	w.sealWindows()
-}
-
-// Resident is the memory that the output takes, about.
-func (w *Writer) Resident() int64 { return w.out.Bytes }
 
 // Written returns the elements and bytes taken so far, without those of which
 // the end may be missing.
 func (w *Writer) Written() (elements, bytes int64) { return w.out.Count, w.out.Bytes }
+
+// Resident is the memory that the writer takes: blocks that are not on disk,
+// and those that are being filled.
+func (w *Writer) Resident() int64 { return w.sealed + w.open + int64(cap(w.partial)) }

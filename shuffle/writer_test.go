@@ -128,7 +128,7 @@ func TestWriterKeepsElements(t *testing.T) {
 					groups[shuffle.KeyGroup(prefixed(p.key), want.Groups)] += p.data
 				}
 			}
-			w := shuffle.NewWriter(l, want)
+			w := shuffle.NewWriter(l, want, nil)
 			writeInPieces(t, w, data)
 			out, err := w.Close()
 			if err != nil {
@@ -168,7 +168,7 @@ func TestWriterKeepsElements(t *testing.T) {
 func TestWriterTakesElementsInManyPieces(t *testing.T) {
 	const items = 4 << 20
 	data := slicesConcat(list("small", 3), list("big", items), list("last", 2))
-	w := shuffle.NewWriter(lists(), shuffle.Partitions{Plain: true, Groups: 2})
+	w := shuffle.NewWriter(lists(), shuffle.Partitions{Plain: true, Groups: 2}, nil)
 	for at := 0; at < len(data); at += 64 {
 		if err := w.Write(data[at:min(at+64, len(data))]); err != nil {
 			t.Fatal(err)
@@ -201,7 +201,7 @@ func TestWriterFillsBlocks(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			w := shuffle.NewWriter(l, test.want)
+			w := shuffle.NewWriter(l, test.want, nil)
 			for range test.writes {
 				if err := w.Write(bytes.Repeat(one, test.perWrite)); err != nil {
 					t.Fatal(err)
@@ -239,7 +239,7 @@ func TestWriterBigElements(t *testing.T) {
 		data = append(data, 0x80, 0x80, 0x80, 0x01) // 2 MiB
 		data = append(data, make([]byte, 2<<20)...)
 	}
-	w := shuffle.NewWriter(l, shuffle.Partitions{Plain: true, Groups: 2})
+	w := shuffle.NewWriter(l, shuffle.Partitions{Plain: true, Groups: 2}, nil)
 	for at := 0; at < len(data); at += 1 << 20 {
 		if err := w.Write(data[at:min(at+1<<20, len(data))]); err != nil {
 			t.Fatal(err)
@@ -279,7 +279,7 @@ func TestWriterErrorsNameTheElement(t *testing.T) {
 	for _, test := range tests {
 		for _, want := range []shuffle.Partitions{{Plain: true}, {Groups: 4}, {Single: true}} {
 			t.Run(fmt.Sprintf("%s/%+v", test.name, want), func(t *testing.T) {
-				w := shuffle.NewWriter(pairs(), want)
+				w := shuffle.NewWriter(pairs(), want, nil)
 				var err error
 				for _, piece := range test.pieces {
 					if err == nil {
@@ -319,7 +319,7 @@ func TestWriteBlock(t *testing.T) {
 		{Plain: true, Groups: 3, Windows: true},
 	} {
 		t.Run(fmt.Sprintf("%+v", want), func(t *testing.T) {
-			w := shuffle.NewWriter(l, want)
+			w := shuffle.NewWriter(l, want, nil)
 			if err := w.Write(first); err != nil {
 				t.Fatal(err)
 			}
@@ -378,7 +378,7 @@ func checkPages(t *testing.T, blocks []element.Block) {
 }
 
 func TestWriteBlockAfterHalfAnElement(t *testing.T) {
-	w := shuffle.NewWriter(pairs(), shuffle.Partitions{Plain: true})
+	w := shuffle.NewWriter(pairs(), shuffle.Partitions{Plain: true}, nil)
 	whole := pair(0, 1, "k", "v")
 	if err := w.Write(whole[:5]); err != nil {
 		t.Fatal(err)
@@ -399,7 +399,7 @@ func FuzzWriter(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, cut uint16, how byte) {
 		l, want := layouts[int(how)%2], wants[int(how)/2%4]
 		write := func(pieces ...[]byte) (shuffle.Output, error) {
-			w := shuffle.NewWriter(l, want)
+			w := shuffle.NewWriter(l, want, nil)
 			for _, p := range pieces {
 				if err := w.Write(p); err != nil {
 					return shuffle.Output{}, err

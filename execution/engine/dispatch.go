@@ -250,7 +250,11 @@ func (s *scheduler) lease(st *stageState) *work {
 func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
 	slots := int64(max(1, st.env.slots()))
 	share := (queue.Bytes() + slots - 1) / slots
-	l := shuffle.Limit{Bytes: min(max(share, s.config.bundleBytes/leaseShareMin), s.config.bundleBytes)}
+	l := shuffle.Limit{
+		Bytes: min(max(share, s.config.bundleBytes/leaseShareMin), s.config.bundleBytes),
+		// What waits for its input to be complete needs all of a key in one bundle.
+		Parts: st.hold != watermark.Buffered,
+	}
 	if st.splittable {
 		// Half a share, because one restriction may take far longer than another.
 		l.Elements = max(1, queue.Count()/(2*slots))

@@ -115,7 +115,7 @@ type counted struct{ elements, bytes int64 }
 func newCollector(p *pipe) *collector {
 	c := &collector{pipe: p, writers: make([]*shuffle.Writer, len(p.outputs)), counted: make([]counted, len(p.outputs)), resident: make([]int64, len(p.outputs))}
 	for i, o := range p.outputs {
-		c.writers[i] = shuffle.NewWriter(o.layout, o.want)
+		c.writers[i] = shuffle.NewWriter(o.layout, o.want, p.spill)
 	}
 	c.timers.rest = make([][]byte, len(p.families))
 	return c

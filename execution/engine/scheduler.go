@@ -118,8 +118,9 @@ type stageState struct {
 	// forgetsLast says that the timers, which are the runner's own, forget the
 	// state of restrictions: see lingers.
 	forgetsLast bool
-	// gaveWay are the key groups with due timers that have let elements go first.
-	gaveWay  map[element.KeyGroup]bool
+	// gaveWay are the key groups with due timers that let elements go first, with
+	// the number of blocks that are left of those.
+	gaveWay  map[element.KeyGroup]int
 	running  int
 	finished bool
 	// source says that the stage brings data into the job.
@@ -259,7 +260,7 @@ func newStageState(p *plan.Plan, stage *plan.Stage) *stageState {
 	st.incoming = st.queue
 	if families := timerFamilies(p, stage); len(families) > 0 {
 		st.timers = timer.NewSet(groups)
-		st.gaveWay = map[element.KeyGroup]bool{}
+		st.gaveWay = map[element.KeyGroup]int{}
 		st.forgetsLast = st.splittable && families[0].forgets
 	}
 	return st

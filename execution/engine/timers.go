@@ -43,7 +43,7 @@ func (s *scheduler) due(st *stageState) (d plan.TimeDomain, g element.KeyGroup, 
 // restriction may be left in a window that has expired: its watermark is its
 // own, and it needs its state until it has ended.
 func (st *stageState) lingers(g element.KeyGroup) bool {
-	return st.forgetsLast && (st.queue.Has(g) || st.incoming.Has(g) ||
+	return st.forgetsLast && (st.queue.Blocks(g) > 0 || st.incoming.Blocks(g) > 0 ||
 		slices.ContainsFunc(st.delayed, func(d delayedBlock) bool { return d.group == g }))
 }
 
@@ -61,10 +61,9 @@ func (s *scheduler) fire(st *stageState) *work {
 		st.fired = false
 		return nil
 	}
-	if d == plan.EventTimeDomain && st.env.id != native && !st.gaveWay[g] {
-		if lease, ok := st.queue.LeaseGroup(g); ok {
-			st.gaveWay[g] = true
-			return &work{queue: st.queue, lease: lease}
+	if d == plan.EventTimeDomain && st.env.id != native {
+		if w := s.giveWay(st, g); w != nil {
+			return w
 		}
 	}
 	delete(st.gaveWay, g)
@@ -76,6 +75,25 @@ func (s *scheduler) fire(st *stageState) *work {
 		queue: st.queue, lease: lease, timers: st.timers.Take(d, g, s.dueBy(st, d), limit),
 		early: d != plan.EventTimeDomain && s.ending(st),
 	}
+}
+
+// giveWay makes work of the elements that the timers of a key group give way
+// to: those that had come when the timers were first due. It returns nil if there
+// are none left.
+func (s *scheduler) giveWay(st *stageState, g element.KeyGroup) *work {
+	blocks, began := st.gaveWay[g]
+	if !began {
+		blocks = st.queue.Blocks(g)
+	}
+	if blocks <= 0 {
+		return nil
+	}
+	lease, ok := st.queue.LeaseGroup(g, s.limit(st, st.queue))
+	if !ok {
+		return nil
+	}
+	st.gaveWay[g] = blocks - len(lease.Blocks)
+	return &work{queue: st.queue, lease: lease}
 }
 
 // apply makes the timers of a committed bundle true: what it set and cleared,

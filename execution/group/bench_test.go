@@ -37,7 +37,7 @@ func benchGrouper(b *testing.B, fn plan.WindowFn, keys, groups int) (*Grouper, [
 	if err != nil {
 		b.Fatal(err)
 	}
-	w := shuffle.NewWriter(&g.indexer.layout, shuffle.Partitions{Groups: groups})
+	w := shuffle.NewWriter(&g.indexer.layout, shuffle.Partitions{Groups: groups}, nil)
 	var data []byte
 	for i := range benchRecords {
 		data = coder.PutHeader(data[:0], element.Header{
