@@ -16,6 +16,18 @@ func (f *inFrame) free() {
 	f.bufs = nil
 }
 
+// contiguous takes the message out of the frame, in one piece. It is to be freed
+// like the frame.
+func (f *inFrame) contiguous() mem.Buffer {
+	bufs := f.bufs
+	f.bufs = nil
+	if len(bufs) == 1 {
+		return bufs[0]
+	}
+	defer bufs.Free()
+	return mem.SliceBuffer(bufs.Materialize())
+}
+
 // outFrame is a message to be sent, already encoded. Its buffers are not copied
 // and must not change.
 type outFrame struct{ bufs mem.BufferSlice }

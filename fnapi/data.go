@@ -9,16 +9,21 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// dataServiceDesc describes the data service with a handler that sees messages
-// as frames; the generated one would have them parsed by protobuf.
-func dataServiceDesc() *grpc.ServiceDesc {
-	generated := fnpb.BeamFnData_ServiceDesc
+// frameServiceDesc describes a service of one stream with a handler that sees
+// messages as frames; the generated one would have them parsed by protobuf.
+func frameServiceDesc(generated *grpc.ServiceDesc, handle func(*Server, grpc.ServerStream) error) *grpc.ServiceDesc {
 	return &grpc.ServiceDesc{
 		ServiceName: generated.ServiceName,
 		HandlerType: (*any)(nil),
 		Streams: []grpc.StreamDesc{{
-			StreamName:    generated.Streams[0].StreamName,
-			Handler:       handleData,
+			StreamName: generated.Streams[0].StreamName,
+			Handler: func(srv any, stream grpc.ServerStream) error {
+				s, ok := srv.(*Server)
+				if !ok {
+					return fmt.Errorf("service %s registered with %T", generated.ServiceName, srv)
+				}
+				return handle(s, stream)
+			},
 			ServerStreams: true,
 			ClientStreams: true,
 		}},
@@ -26,13 +31,13 @@ func dataServiceDesc() *grpc.ServiceDesc {
 	}
 }
 
+func dataServiceDesc() *grpc.ServiceDesc {
+	return frameServiceDesc(&fnpb.BeamFnData_ServiceDesc, (*Server).handleData)
+}
+
 // handleData is the stream that carries the elements of all bundles of a worker,
 // which is lost when it ends.
-func handleData(srv any, stream grpc.ServerStream) error {
-	s, ok := srv.(*Server)
-	if !ok {
-		return fmt.Errorf("data service registered with %T", srv)
-	}
+func (s *Server) handleData(stream grpc.ServerStream) error {
 	w, err := s.worker(stream.Context())
 	if err != nil {
 		return err

@@ -49,11 +49,11 @@ func NewServer(o Options) *Server {
 // [Options.ServerOptions].
 func (s *Server) Register(gs *grpc.Server) {
 	fnpb.RegisterBeamFnControlServer(gs, controlService{server: s})
-	fnpb.RegisterBeamFnStateServer(gs, stateService{server: s})
 	fnpb.RegisterBeamFnLoggingServer(gs, loggingService{server: s})
 	fnpb.RegisterBeamFnWorkerStatusServer(gs, statusService{server: s})
 	fnpb.RegisterProvisionServiceServer(gs, provisionService{server: s})
 	gs.RegisterService(dataServiceDesc(), s)
+	gs.RegisterService(stateServiceDesc(), s)
 }
 
 // WorkerSpec describes a worker that is about to be started.

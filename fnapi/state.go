@@ -7,20 +7,21 @@ import (
 	"sync"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	"google.golang.org/grpc"
 
 	"github.com/gorunner/gorunner/execution/harness"
 )
 
-// stateService serves the state streams.
-type stateService struct {
-	fnpb.UnimplementedBeamFnStateServer
-	server *Server
+// stateServiceDesc describes the state service with a handler that sees messages
+// as frames.
+func stateServiceDesc() *grpc.ServiceDesc {
+	return frameServiceDesc(&fnpb.BeamFnState_ServiceDesc, (*Server).handleState)
 }
 
-// State serves the requests of one stream in parallel and answers them as they
-// get done; requests for the same cell of user state are served in order.
-func (s stateService) State(stream fnpb.BeamFnState_StateServer) error {
-	w, err := s.server.worker(stream.Context())
+// handleState serves the requests of one stream and answers them as they get
+// done.
+func (s *Server) handleState(stream grpc.ServerStream) error {
+	w, err := s.worker(stream.Context())
 	if err != nil {
 		return err
 	}
@@ -31,11 +32,11 @@ func (s stateService) State(stream fnpb.BeamFnState_StateServer) error {
 	st := &stateServer{
 		worker:  w,
 		stream:  stream,
+		names:   make(names),
 		slots:   make(chan struct{}, w.opts.MaxStateRequests),
-		answers: make(chan *fnpb.StateResponse, w.opts.MaxStateRequests),
 		waiting: make(map[cell][]stateRequest),
 	}
-	err = w.runStream(stream, st.receive, st.send)
+	err = w.runStream(stream, st.receive)
 	// The loss of a state stream is the harness' own affair: its requests fail,
 	// and so will the bundles that made them.
 	if err != nil {
@@ -44,14 +45,19 @@ func (s stateService) State(stream fnpb.BeamFnState_StateServer) error {
 	return w.farewell()
 }
 
-// stateServer serves one state stream.
+// stateServer serves one state stream. What can be answered at once is answered
+// by the goroutine that receives: each hop from one goroutine to another costs
+// more than the answer. What may have to wait gets a goroutine, or the one that
+// serves its cell: requests for the same cell of user state are served in order.
 type stateServer struct {
 	worker *Worker
-	stream fnpb.BeamFnState_StateServer
-	// slots bounds the requests being served. answers has room for all their
-	// answers, so that a client that does not read blocks nobody but itself.
-	slots   chan struct{}
-	answers chan *fnpb.StateResponse
+	stream grpc.ServerStream
+	names  names // belongs to receive
+	// slots bounds the requests that wait or are served by goroutines.
+	slots chan struct{}
+	// sending is held while an answer is sent. A client that does not read keeps
+	// its own requests waiting, and nobody else's.
+	sending sync.Mutex
 
 	mu sync.Mutex
 	// waiting holds the requests behind one that is being served, by cell;
@@ -62,58 +68,50 @@ type stateServer struct {
 // cell is a cell of user state, whichever part of it a request means.
 type cell struct{ instruction, transform, state, window, key string }
 
-type stateRequest struct {
-	proto *fnpb.StateRequest
-	key   harness.StateKey
-}
-
 func (s *stateServer) receive() error {
-	ctx := s.stream.Context()
 	for {
-		req, err := s.stream.Recv()
+		var frame inFrame
+		if err := s.stream.RecvMsg(&frame); err != nil {
+			return err
+		}
+		message := frame.contiguous()
+		r, err := parseStateRequest(message.ReadOnlyData(), s.names)
+		r.message = message
+		switch {
+		case err == nil:
+			err = s.dispatch(r)
+		case len(r.id) > 0:
+			err = s.answer(&r, errorAnswer(&r, err))
+		default:
+			message.Free()
+			err = fmt.Errorf("parse state request: %w", err)
+		}
 		if err != nil {
 			return err
 		}
-		select {
-		case s.slots <- struct{}{}:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		s.dispatch(req)
 	}
 }
 
-func (s *stateServer) send() error {
+// dispatch answers the request, or sees to it that it will be.
+func (s *stateServer) dispatch(r stateRequest) error {
+	r.bundle = s.worker.lookup(r.instruction)
+	prompt := r.bundle == nil || r.bundle.bundle.State == nil || r.bundle.bundle.State.Prompt(r.key)
+	user, ordered := r.key.(harness.UserStateKey)
+	if prompt && (!ordered || s.idle()) {
+		return s.serve(&r)
+	}
 	ctx := s.stream.Context()
-	for {
-		select {
-		case resp := <-s.answers:
-			if err := s.stream.Send(resp); err != nil {
-				return err
-			}
-			<-s.slots
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-}
-
-// dispatch has the request served in a goroutine of its own, or by the one that
-// serves its cell.
-func (s *stateServer) dispatch(req *fnpb.StateRequest) {
-	key, err := stateKey(req.GetStateKey())
-	if err != nil {
-		s.answers <- stateError(req, err)
-		return
-	}
-	r := stateRequest{proto: req, key: key}
-	user, ok := key.(harness.UserStateKey)
-	if !ok {
-		s.worker.streams.Go(func() { s.answers <- s.serve(r) })
-		return
+	if !ordered {
+		s.worker.streams.Go(func() { s.serveLater(r) })
+		return nil
 	}
 	c := cell{
-		instruction: req.GetInstructionId(),
+		instruction: string(r.instruction),
 		transform:   string(user.Transform), state: user.State,
 		window: string(user.Window), key: string(user.Key),
 	}
@@ -128,12 +126,27 @@ func (s *stateServer) dispatch(req *fnpb.StateRequest) {
 	if !busy {
 		s.worker.streams.Go(func() { s.serveCell(c, r) })
 	}
+	return nil
+}
+
+// idle says that no cell is being served by a goroutine.
+func (s *stateServer) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting) == 0
+}
+
+// serveLater serves a request in a goroutine of its own. When it cannot be
+// answered, the stream has ended, which receive sees too.
+func (s *stateServer) serveLater(r stateRequest) {
+	_ = s.serve(&r)
+	<-s.slots
 }
 
 // serveCell serves r and what comes to wait behind it.
 func (s *stateServer) serveCell(c cell, r stateRequest) {
 	for {
-		s.answers <- s.serve(r)
+		s.serveLater(r)
 		s.mu.Lock()
 		behind := s.waiting[c]
 		if len(behind) == 0 {
@@ -149,46 +162,47 @@ func (s *stateServer) serveCell(c cell, r stateRequest) {
 
 var errNoBundle = errors.New("its bundle is not being executed")
 
-// serve executes a request and makes an answer of whatever comes of it.
-func (s *stateServer) serve(r stateRequest) (resp *fnpb.StateResponse) {
+// serve executes a request and sends what comes of it. An error says that the
+// stream has ended.
+func (s *stateServer) serve(r *stateRequest) error {
+	var frame *outFrame
 	err := s.worker.guarded(func() (err error) {
-		resp, err = s.execute(r)
+		frame, err = s.execute(r)
 		return err
 	})
 	if err != nil {
-		return stateError(r.proto, err)
+		frame = errorAnswer(r, err)
 	}
-	return resp
+	return s.answer(r, frame)
 }
 
-func (s *stateServer) execute(r stateRequest) (*fnpb.StateResponse, error) {
-	e := s.worker.lookup([]byte(r.proto.GetInstructionId()))
-	if e == nil || e.bundle.State == nil {
+// answer sends the answer to a request, of which nothing is used any more.
+func (s *stateServer) answer(r *stateRequest, frame *outFrame) error {
+	r.message.Free()
+	s.sending.Lock()
+	defer s.sending.Unlock()
+	return s.stream.SendMsg(frame)
+}
+
+func (s *stateServer) execute(r *stateRequest) (*outFrame, error) {
+	if r.bundle == nil || r.bundle.bundle.State == nil {
 		return nil, errNoBundle
 	}
-	resp := &fnpb.StateResponse{Id: r.proto.GetId()}
-	state := e.bundle.State
+	ctx, state := r.bundle.ctx, r.bundle.bundle.State
 	var err error
-	switch req := r.proto.GetRequest().(type) {
-	case *fnpb.StateRequest_Get:
+	switch r.op {
+	case fieldStateGet:
 		var page, next []byte
-		page, next, err = state.Get(e.ctx, r.key, req.Get.GetContinuationToken())
-		resp.Response = &fnpb.StateResponse_Get{Get: &fnpb.StateGetResponse{Data: page, ContinuationToken: next}}
-	case *fnpb.StateRequest_Append:
-		err = state.Append(e.ctx, r.key, req.Append.GetData())
-		resp.Response = &fnpb.StateResponse_Append{Append: &fnpb.StateAppendResponse{}}
-	case *fnpb.StateRequest_Clear:
-		err = state.Clear(e.ctx, r.key)
-		resp.Response = &fnpb.StateResponse_Clear{Clear: &fnpb.StateClearResponse{}}
-	case nil:
-		err = errors.New("the request is of no known kind")
+		if page, next, err = state.Get(ctx, r.key, r.data); err == nil {
+			return getAnswer(r.id, page, next), nil
+		}
+	case fieldStateAppend:
+		err = state.Append(ctx, r.key, r.data)
+	case fieldStateClear:
+		err = state.Clear(ctx, r.key)
 	}
-	return resp, err
-}
-
-func stateError(req *fnpb.StateRequest, err error) *fnpb.StateResponse {
-	return &fnpb.StateResponse{
-		Id:    req.GetId(),
-		Error: fmt.Sprintf("state request %s of instruction %s: %v", req.GetId(), req.GetInstructionId(), err),
+	if err != nil {
+		return nil, err
 	}
+	return doneAnswer(r.id, r.op), nil
 }

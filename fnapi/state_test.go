@@ -1,6 +1,7 @@
 package fnapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,11 +9,14 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"unicode/utf8"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/gorunner/gorunner/execution/harness"
 )
@@ -42,6 +46,12 @@ func (f *fakeState) enter(op string, key harness.StateKey) (string, func()) {
 	f.mu.Lock()
 	f.trace = append(f.trace, op+" "+name)
 	return name, f.mu.Unlock
+}
+
+// Prompt tells the truth of cells that wait for nothing.
+func (f *fakeState) Prompt(key harness.StateKey) bool {
+	user, ok := key.(harness.UserStateKey)
+	return !ok || f.gates[user.State] == nil
 }
 
 func (f *fakeState) Get(_ context.Context, key harness.StateKey, token []byte) (page, next []byte, err error) {
@@ -313,7 +323,11 @@ func TestStateKeys(t *testing.T) {
 		{entries, user(harness.PartMapEntries)},
 	}
 	for _, tt := range tests {
-		got, err := stateKey(tt.proto)
+		wire, err := proto.Marshal(tt.proto)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := parseStateKey(wire, names{})
 		if err != nil {
 			t.Errorf("%v: %v", tt.proto, err)
 		}
@@ -323,20 +337,143 @@ func TestStateKeys(t *testing.T) {
 	}
 }
 
-func FuzzStateKey(f *testing.F) {
-	wire, err := proto.Marshal(bagKey("x"))
-	if err != nil {
-		f.Fatal(err)
+// keyProto makes the proto of a key, as an SDK would.
+func keyProto(key harness.StateKey) *fnpb.StateKey {
+	switch k := key.(type) {
+	case harness.PageKey:
+		return &fnpb.StateKey{Type: &fnpb.StateKey_Runner_{Runner: &fnpb.StateKey_Runner{Key: []byte(k.Token)}}}
+	case harness.SideInputKey:
+		return sideKeyProto(k)
+	case harness.UserStateKey:
+		return userKeyProto(k)
 	}
-	f.Add(wire)
-	f.Add([]byte{0x52, 2, 0x0a, 5})
+	return nil
+}
+
+func sideKeyProto(k harness.SideInputKey) *fnpb.StateKey {
+	tr := string(k.Transform)
+	switch k.Part {
+	case harness.PartIterable:
+		return &fnpb.StateKey{Type: &fnpb.StateKey_IterableSideInput_{IterableSideInput: &fnpb.StateKey_IterableSideInput{TransformId: tr, SideInputId: k.Tag, Window: k.Window}}}
+	case harness.PartKeys:
+		return &fnpb.StateKey{Type: &fnpb.StateKey_MultimapKeysSideInput_{MultimapKeysSideInput: &fnpb.StateKey_MultimapKeysSideInput{TransformId: tr, SideInputId: k.Tag, Window: k.Window}}}
+	case harness.PartValues:
+		return &fnpb.StateKey{Type: &fnpb.StateKey_MultimapSideInput_{MultimapSideInput: &fnpb.StateKey_MultimapSideInput{TransformId: tr, SideInputId: k.Tag, Window: k.Window, Key: k.Key}}}
+	case harness.PartEntries:
+		return &fnpb.StateKey{Type: &fnpb.StateKey_MultimapKeysValuesSideInput_{MultimapKeysValuesSideInput: &fnpb.StateKey_MultimapKeysValuesSideInput{TransformId: tr, SideInputId: k.Tag, Window: k.Window}}}
+	}
+	return nil
+}
+
+func userKeyProto(k harness.UserStateKey) *fnpb.StateKey {
+	tr := string(k.Transform)
+	switch k.Part {
+	case harness.PartBag:
+		return &fnpb.StateKey{Type: &fnpb.StateKey_BagUserState_{BagUserState: &fnpb.StateKey_BagUserState{TransformId: tr, UserStateId: k.State, Window: k.Window, Key: k.Key}}}
+	case harness.PartMapKeys:
+		return &fnpb.StateKey{Type: &fnpb.StateKey_MultimapKeysUserState_{MultimapKeysUserState: &fnpb.StateKey_MultimapKeysUserState{TransformId: tr, UserStateId: k.State, Window: k.Window, Key: k.Key}}}
+	case harness.PartMapValues:
+		return &fnpb.StateKey{Type: &fnpb.StateKey_MultimapUserState_{MultimapUserState: &fnpb.StateKey_MultimapUserState{TransformId: tr, UserStateId: k.State, Window: k.Window, Key: k.Key, MapKey: k.MapKey}}}
+	case harness.PartOrderedList:
+		return &fnpb.StateKey{Type: &fnpb.StateKey_OrderedListUserState_{OrderedListUserState: &fnpb.StateKey_OrderedListUserState{
+			TransformId: tr, UserStateId: k.State, Window: k.Window, Key: k.Key, Range: &fnpb.OrderedListRange{Start: k.Start, End: k.End},
+		}}}
+	case harness.PartMapEntries:
+		body, err := proto.Marshal(&fnpb.StateKey_MultimapKeysUserState{TransformId: tr, UserStateId: k.State, Window: k.Window, Key: k.Key})
+		if err != nil {
+			panic(err)
+		}
+		p := &fnpb.StateKey{}
+		p.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, fieldMultimapEntries, protowire.BytesType), body))
+		return p
+	}
+	return nil
+}
+
+// FuzzStateRequest holds that whatever is parsed is a request that protobuf can
+// write and parses back to the same, and that nothing panics.
+func FuzzStateRequest(f *testing.F) {
+	for _, req := range []*fnpb.StateRequest{
+		{Id: "1", InstructionId: "i1", StateKey: bagKey("x"), Request: &fnpb.StateRequest_Get{Get: &fnpb.StateGetRequest{ContinuationToken: []byte("t")}}},
+		{Id: "2", InstructionId: "i1", StateKey: bagKey("x"), Request: &fnpb.StateRequest_Append{Append: &fnpb.StateAppendRequest{Data: []byte("d")}}},
+		{Id: "3", StateKey: userKeyProto(harness.UserStateKey{Part: harness.PartOrderedList, Start: -1}), Request: &fnpb.StateRequest_Clear{}},
+		{Id: "4", StateKey: keyProto(harness.PageKey{Token: "p"})},
+	} {
+		wire, err := proto.Marshal(req)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(wire)
+	}
+	f.Add([]byte{0x1a, 4, 0x52, 2, 0x0a, 5})
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		k := &fnpb.StateKey{}
-		if proto.Unmarshal(wire, k) != nil {
+		r, err := parseStateRequest(wire, names{})
+		if (r.key == nil || r.op == 0) != (err != nil) && errors.Is(err, errStateRequest) {
+			t.Fatalf("key %v, operation %d, error %v", r.key, r.op, err)
+		}
+		if err != nil || !utf8.Valid(r.id) || !utf8.Valid(r.instruction) {
 			return
 		}
-		if key, err := stateKey(k); (key == nil) == (err == nil) {
-			t.Errorf("key %v, error %v", key, err)
+		req := &fnpb.StateRequest{Id: string(r.id), InstructionId: string(r.instruction), StateKey: keyProto(r.key)}
+		switch r.op {
+		case fieldStateGet:
+			req.Request = &fnpb.StateRequest_Get{Get: &fnpb.StateGetRequest{ContinuationToken: r.data}}
+		case fieldStateAppend:
+			req.Request = &fnpb.StateRequest_Append{Append: &fnpb.StateAppendRequest{Data: r.data}}
+		case fieldStateClear:
+			req.Request = &fnpb.StateRequest_Clear{Clear: &fnpb.StateClearRequest{}}
+		}
+		again, err := proto.Marshal(req)
+		if err != nil {
+			return // text that is none
+		}
+		same, err := parseStateRequest(again, names{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.op == fieldStateClear {
+			r.data = nil
+		}
+		diff := cmp.Diff(r, same, cmp.AllowUnexported(stateRequest{}), cmpopts.EquateEmpty())
+		if diff != "" {
+			t.Error(diff)
 		}
 	})
+}
+
+// TestStateAnswers holds the answers against what protobuf makes of them.
+func TestStateAnswers(t *testing.T) {
+	id, token := []byte("r1"), []byte("next")
+	big := bytes.Repeat([]byte("x"), copyPageMax+1)
+	get := func(page, next []byte) *fnpb.StateResponse {
+		return &fnpb.StateResponse{Id: "r1", Response: &fnpb.StateResponse_Get{Get: &fnpb.StateGetResponse{Data: page, ContinuationToken: next}}}
+	}
+	tests := []struct {
+		frame *outFrame
+		want  *fnpb.StateResponse
+	}{
+		{getAnswer(id, nil, nil), get(nil, nil)},
+		{getAnswer(id, []byte("page"), nil), get([]byte("page"), nil)},
+		{getAnswer(id, nil, token), get(nil, token)},
+		{getAnswer(id, []byte("page"), token), get([]byte("page"), token)},
+		{getAnswer(id, big, token), get(big, token)},
+		{doneAnswer(id, fieldStateAppend), &fnpb.StateResponse{Id: "r1", Response: &fnpb.StateResponse_Append{Append: &fnpb.StateAppendResponse{}}}},
+		{doneAnswer(id, fieldStateClear), &fnpb.StateResponse{Id: "r1", Response: &fnpb.StateResponse_Clear{Clear: &fnpb.StateClearResponse{}}}},
+		{
+			errorAnswer(&stateRequest{id: id, instruction: []byte("i1")}, errors.New("no \xff")),
+			&fnpb.StateResponse{Id: "r1", Error: "state request r1 of instruction i1: no \uFFFD"},
+		},
+	}
+	for _, tt := range tests {
+		got := &fnpb.StateResponse{}
+		if err := proto.Unmarshal(tt.frame.bufs.Materialize(), got); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(tt.want, got, protocmp.Transform()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if n := len(getAnswer(id, big, nil).bufs); n != 2 {
+		t.Errorf("a large page in %d buffers: it was copied", n)
+	}
 }

@@ -4,104 +4,165 @@ import (
 	"errors"
 	"fmt"
 
-	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
 )
 
+// The kinds of StateKey, by their fields. The generated protos do not have the
+// last, while SDKs may send it; its message has the fields of the keys of a
+// multimap.
+const (
+	fieldRunnerKey           = 1
+	fieldMultimapSideInput   = 2
+	fieldBagUserState        = 3
+	fieldIterableSideInput   = 4
+	fieldMultimapKeysSide    = 5
+	fieldMultimapKeysState   = 6
+	fieldMultimapState       = 7
+	fieldMultimapEntriesSide = 8
+	fieldOrderedList         = 9
+	fieldMultimapEntries     = 10
+)
+
+// The fields of the kinds, which are the same in all of them but the first.
+const (
+	fieldToken        = 1 // of a runner key
+	fieldKeyTransform = 1
+	fieldKeyName      = 2 // of the side input or state
+	fieldKeyWindow    = 3
+	fieldKeyKey       = 4
+	fieldKeyMapKey    = 5 // of a multimap
+	fieldKeyRange     = 5 // of an ordered list
+	fieldRangeStart   = 1
+	fieldRangeEnd     = 2
+)
+
 var errStateKey = errors.New("unknown state key")
 
-// stateKey converts the key of a state request.
-func stateKey(k *fnpb.StateKey) (harness.StateKey, error) {
-	switch t := k.GetType().(type) {
-	case *fnpb.StateKey_Runner_:
-		return harness.PageKey{Token: string(t.Runner.GetKey())}, nil
-	case *fnpb.StateKey_IterableSideInput_:
-		return sideInputKey(t.IterableSideInput, harness.PartIterable), nil
-	case *fnpb.StateKey_MultimapKeysSideInput_:
-		return sideInputKey(t.MultimapKeysSideInput, harness.PartKeys), nil
-	case *fnpb.StateKey_MultimapKeysValuesSideInput_:
-		return sideInputKey(t.MultimapKeysValuesSideInput, harness.PartEntries), nil
-	case *fnpb.StateKey_MultimapSideInput_:
-		key := sideInputKey(t.MultimapSideInput, harness.PartValues)
-		key.Key = t.MultimapSideInput.GetKey()
-		return key, nil
-	case *fnpb.StateKey_BagUserState_:
-		return userStateKey(t.BagUserState, harness.PartBag), nil
-	case *fnpb.StateKey_MultimapKeysUserState_:
-		return userStateKey(t.MultimapKeysUserState, harness.PartMapKeys), nil
-	case *fnpb.StateKey_MultimapUserState_:
-		key := userStateKey(t.MultimapUserState, harness.PartMapValues)
-		key.MapKey = t.MultimapUserState.GetMapKey()
-		return key, nil
-	case *fnpb.StateKey_OrderedListUserState_:
-		key := userStateKey(t.OrderedListUserState, harness.PartOrderedList)
-		key.Start = t.OrderedListUserState.GetRange().GetStart()
-		key.End = t.OrderedListUserState.GetRange().GetEnd()
-		return key, nil
-	case nil:
-		return newerStateKey(k)
+// parseStateKey reads a StateKey. The result aliases b, except for its names.
+func parseStateKey(b []byte, n names) (key harness.StateKey, err error) {
+	err = eachField(b, func(f field) error {
+		if f.typ == protowire.BytesType {
+			key, err = stateKeyOf(f, n)
+			return err
+		}
+		return fmt.Errorf("%w: field %d", errStateKey, f.num)
+	})
+	if err == nil && key == nil {
+		err = fmt.Errorf("%w: it is empty", errStateKey)
 	}
-	return nil, fmt.Errorf("%w: %T", errStateKey, k.GetType())
+	return key, err
 }
 
-// fieldMultimapEntries is the field of StateKey for all entries of a multimap.
-// The generated protos do not have it, while SDKs may send it. Its message has
-// the fields of MultimapKeysUserState.
-const fieldMultimapEntries = 10
-
-// newerStateKey reads a key whose kind the generated protos do not know.
-func newerStateKey(k *fnpb.StateKey) (harness.StateKey, error) {
-	unknown := k.ProtoReflect().GetUnknown()
-	if len(unknown) == 0 {
-		return nil, fmt.Errorf("%w: it is empty", errStateKey)
+// stateKeyOf reads the kind of key that the field is.
+func stateKeyOf(f field, n names) (harness.StateKey, error) {
+	switch f.num {
+	case fieldRunnerKey:
+		return pageKey(f.bytes)
+	case fieldIterableSideInput:
+		return sideInputKey(f.bytes, harness.PartIterable, n)
+	case fieldMultimapKeysSide:
+		return sideInputKey(f.bytes, harness.PartKeys, n)
+	case fieldMultimapEntriesSide:
+		return sideInputKey(f.bytes, harness.PartEntries, n)
+	case fieldMultimapSideInput:
+		return sideInputKey(f.bytes, harness.PartValues, n)
+	case fieldBagUserState:
+		return userStateKey(f.bytes, harness.PartBag, n)
+	case fieldMultimapKeysState:
+		return userStateKey(f.bytes, harness.PartMapKeys, n)
+	case fieldMultimapState:
+		return userStateKey(f.bytes, harness.PartMapValues, n)
+	case fieldOrderedList:
+		return userStateKey(f.bytes, harness.PartOrderedList, n)
+	case fieldMultimapEntries:
+		return userStateKey(f.bytes, harness.PartMapEntries, n)
 	}
-	num, typ, n := protowire.ConsumeTag(unknown)
-	if n < 0 || num != fieldMultimapEntries || typ != protowire.BytesType {
-		return nil, fmt.Errorf("%w: field %d", errStateKey, num)
-	}
-	body, n := protowire.ConsumeBytes(unknown[n:])
-	if n < 0 {
-		return nil, fmt.Errorf("%w: field %d: %w", errStateKey, num, protowire.ParseError(n))
-	}
-	var entries fnpb.StateKey_MultimapKeysUserState
-	if err := proto.Unmarshal(body, &entries); err != nil {
-		return nil, fmt.Errorf("%w: field %d: %w", errStateKey, num, err)
-	}
-	return userStateKey(&entries, harness.PartMapEntries), nil
+	return nil, fmt.Errorf("%w: field %d", errStateKey, f.num)
 }
 
-type sideInputProto interface {
-	GetTransformId() string
-	GetSideInputId() string
-	GetWindow() []byte
+func pageKey(b []byte) (harness.StateKey, error) {
+	var key harness.PageKey
+	err := eachField(b, func(f field) error {
+		if f.is(fieldToken, protowire.BytesType) {
+			key.Token = string(f.bytes)
+		}
+		return nil
+	})
+	return key, err
 }
 
-func sideInputKey(p sideInputProto, part harness.SideInputPart) harness.SideInputKey {
-	return harness.SideInputKey{
-		Transform: plan.TransformID(p.GetTransformId()),
-		Tag:       p.GetSideInputId(),
-		Window:    p.GetWindow(),
-		Part:      part,
+func sideInputKey(b []byte, part harness.SideInputPart, n names) (harness.StateKey, error) {
+	key := harness.SideInputKey{Part: part}
+	err := eachField(b, func(f field) error {
+		switch {
+		case f.typ != protowire.BytesType:
+		case f.num == fieldKeyTransform:
+			key.Transform = plan.TransformID(n.get(f.bytes))
+		case f.num == fieldKeyName:
+			key.Tag = n.get(f.bytes)
+		case f.num == fieldKeyWindow:
+			key.Window = f.bytes
+		case f.num == fieldKeyKey && part == harness.PartValues:
+			key.Key = f.bytes
+		}
+		return nil
+	})
+	return key, err
+}
+
+func userStateKey(b []byte, part harness.UserStatePart, n names) (harness.StateKey, error) {
+	key := harness.UserStateKey{Part: part}
+	err := eachField(b, func(f field) (err error) {
+		switch {
+		case f.typ != protowire.BytesType:
+		case f.num == fieldKeyTransform:
+			key.Transform = plan.TransformID(n.get(f.bytes))
+		case f.num == fieldKeyName:
+			key.State = n.get(f.bytes)
+		case f.num == fieldKeyWindow:
+			key.Window = f.bytes
+		case f.num == fieldKeyKey:
+			key.Key = f.bytes
+		case f.num == fieldKeyMapKey && part == harness.PartMapValues:
+			key.MapKey = f.bytes
+		case f.num == fieldKeyRange && part == harness.PartOrderedList:
+			key.Start, key.End, err = sortRange(f.bytes)
+		}
+		return err
+	})
+	return key, err
+}
+
+func sortRange(b []byte) (start, end int64, err error) {
+	err = eachField(b, func(f field) error {
+		switch {
+		case f.is(fieldRangeStart, protowire.VarintType):
+			start = int64(f.number)
+		case f.is(fieldRangeEnd, protowire.VarintType):
+			end = int64(f.number)
+		}
+		return nil
+	})
+	return start, end, err
+}
+
+// names are strings that come again and again, each kept once.
+type names map[string]string
+
+// namesMax bounds them, for a harness that makes up ever new ones.
+const namesMax = 4096
+
+func (n names) get(b []byte) string {
+	if s, ok := n[string(b)]; ok {
+		return s
 	}
-}
-
-type userStateProto interface {
-	GetTransformId() string
-	GetUserStateId() string
-	GetWindow() []byte
-	GetKey() []byte
-}
-
-func userStateKey(p userStateProto, part harness.UserStatePart) harness.UserStateKey {
-	return harness.UserStateKey{
-		Transform: plan.TransformID(p.GetTransformId()),
-		State:     p.GetUserStateId(),
-		Window:    p.GetWindow(),
-		Key:       p.GetKey(),
-		Part:      part,
+	if len(n) >= namesMax {
+		clear(n)
 	}
+	s := string(b)
+	n[s] = s
+	return s
 }

@@ -231,17 +231,18 @@ func (w *Worker) closeStream(kind streamKind) {
 	}
 }
 
-// runStream runs both halves of an open stream until one of them returns or the
-// worker ends. The halves are unblocked by the end of the handler, which is what
+// runStream runs the halves of an open stream, of which a stream may have only
+// one, until one of them returns or the worker ends. The halves are unblocked by the end of the handler, which is what
 // ends a stream on the server's side, and so may outlive it for a moment.
-func (w *Worker) runStream(stream grpc.ServerStream, receive, send func() error) error {
+func (w *Worker) runStream(stream grpc.ServerStream, halves ...func() error) error {
 	// Some clients wait for headers before they believe in the stream.
 	if err := stream.SendHeader(nil); err != nil {
 		return err
 	}
-	ended := make(chan error, 2)
-	w.streams.Go(func() { ended <- w.guarded(receive) })
-	w.streams.Go(func() { ended <- w.guarded(send) })
+	ended := make(chan error, len(halves))
+	for _, half := range halves {
+		w.streams.Go(func() { ended <- w.guarded(half) })
+	}
 	select {
 	case err := <-ended:
 		return err

@@ -67,6 +67,17 @@ var (
 	errEnded       = errors.New("the bundle has ended")
 )
 
+// Prompt implements harness.State.
+func (b *bundleState) Prompt(key harness.StateKey) bool {
+	switch k := key.(type) {
+	case harness.SideInputKey, harness.PageKey:
+		return true
+	case harness.UserStateKey:
+		return k.Part != harness.PartMapEntries // for which an SDK may be asked
+	}
+	return true
+}
+
 // Get reads a page.
 func (b *bundleState) Get(ctx context.Context, key harness.StateKey, token []byte) (page, next []byte, err error) {
 	b.mu.RLock()

@@ -7,11 +7,15 @@ import (
 )
 
 // State answers the state requests of one bundle. It is safe for concurrent
-// use; requests for the same key come in order.
+// use; requests for the same key come in order. Keys and data are the caller's
+// again when a call returns.
 type State interface {
+	// Prompt says that a request for the key takes no longer than memory does:
+	// it waits neither for a disk nor for an SDK.
+	Prompt(key StateKey) bool
 	// Get reads a page of the cell. token is empty for the first page and
 	// otherwise what the page before returned as next; next is empty on the
-	// last page. A page holds whole encoded values.
+	// last page. A page holds whole encoded values; its bytes do not change.
 	Get(ctx context.Context, key StateKey, token []byte) (page, next []byte, err error)
 	// Append adds encoded values to the cell.
 	Append(ctx context.Context, key StateKey, data []byte) error
