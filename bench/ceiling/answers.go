@@ -106,6 +106,9 @@ type replayed struct {
 	missed  atomic.Int64
 }
 
+// Prompt implements harness.State.
+func (*replayed) Prompt(harness.StateKey) bool { return true }
+
 // Get implements harness.State.
 func (r *replayed) Get(_ context.Context, key harness.StateKey, token []byte) (page, next []byte, err error) {
 	var room [256]byte
