@@ -25,6 +25,10 @@ type job struct {
 
 	answers answers
 
+	// before is what had been used when the first bundle started; set by once.
+	before usages
+	once   sync.Once
+
 	mu      sync.Mutex
 	workers []harness.Worker // guarded by mu
 	bundles []*recorded      // guarded by mu; in the order of their start
@@ -43,7 +47,11 @@ func (j *job) Run(ctx context.Context) error {
 	if err := j.Job.Run(ctx); err != nil {
 		return err
 	}
-	r, err := j.replay(ctx)
+	after, err := j.usage()
+	if err != nil {
+		return err
+	}
+	r, err := j.replay(ctx, after.since(j.before))
 	if err != nil {
 		return fmt.Errorf("replay: %w", err)
 	}
@@ -89,6 +97,11 @@ type recorded struct {
 
 // Start implements harness.Worker.
 func (w *recorder) Start(ctx context.Context, b *harness.Bundle) (harness.Execution, error) {
+	var err error
+	w.job.once.Do(func() { w.job.before, err = w.job.usage() })
+	if err != nil {
+		return nil, err
+	}
 	r := &recorded{
 		stage: b.Stage, input: slices.Clone(b.Input), timers: slices.Clone(b.Timers), time: b.Time,
 		stateCache: b.StateCache, viewCaches: b.ViewCaches,

@@ -21,19 +21,22 @@ type report struct {
 	// Seconds is the least time that the job's bundles take, Recorded what they
 	// took when they were recorded.
 	Seconds  float64 `json:"seconds"`
-	Recorded float64 `json:"recorded_seconds"`
-	// WorkerCPU and CPU are the CPU seconds of the workers and of this process.
-	WorkerCPU float64 `json:"worker_cpu_seconds"`
-	CPU       float64 `json:"cpu_seconds"`
+	Recorded float64 `json:"recorded_seconds,omitempty"`
+	// WorkerCPU and CPU are the CPU seconds of the workers and of this process,
+	// the others those of the recorded run, in which this process was the runner.
+	WorkerCPU         float64 `json:"worker_cpu_seconds"`
+	CPU               float64 `json:"cpu_seconds"`
+	RecordedWorkerCPU float64 `json:"recorded_worker_cpu_seconds,omitempty"`
+	RecordedCPU       float64 `json:"recorded_cpu_seconds,omitempty"`
 	// Kind says how bundles were cut and how many were in flight.
 	Kind string `json:"kind"`
 	// Bundles, their input, output, and what they asked of state.
 	Bundles  int   `json:"bundles"`
 	BytesIn  int64 `json:"bytes_in"`
 	BytesOut int64 `json:"bytes_out"`
-	Requests int64 `json:"state_requests"`
+	Requests int64 `json:"state_requests,omitempty"`
 	// Missed counts requests that had not been recorded; they read nothing.
-	Missed int64 `json:"state_requests_missed"`
+	Missed int64 `json:"state_requests_missed,omitempty"`
 	// Others are the kinds that were slower.
 	Others []report `json:"others,omitempty"`
 }
@@ -47,8 +50,9 @@ type kind struct {
 
 var errNothing = errors.New("no bundle of user code was executed")
 
-// replay plays the recorded bundles in all ways.
-func (j *job) replay(ctx context.Context) (report, error) {
+// replay plays the recorded bundles in all ways. used is what the recorded run
+// has used.
+func (j *job) replay(ctx context.Context, used usages) (report, error) {
 	bundles := slices.DeleteFunc(j.bundles, func(b *recorded) bool { return b == nil })
 	if len(bundles) == 0 || len(j.workers) == 0 {
 		return report{}, errNothing
@@ -73,6 +77,7 @@ func (j *job) replay(ctx context.Context) (report, error) {
 	slices.SortFunc(reports, bySeconds)
 	best := reports[0]
 	best.Recorded, best.Others = j.Status().Executed.Seconds(), reports[1:]
+	best.RecordedWorkerCPU, best.RecordedCPU = used.worker.Seconds(), used.self.Seconds()
 	for _, b := range bundles {
 		best.Requests += b.requests.Load()
 	}
@@ -117,7 +122,7 @@ func (j *job) kinds(bundles []*recorded) ([]kind, error) {
 		cuts = []int{someInFlight, manyInFlight}
 	}
 	if j.endless() {
-		kinds = append(kinds, kind{fmt.Sprintf("as recorded, %d in flight", someInFlight), bundles, someInFlight})
+		return append(kinds, kind{fmt.Sprintf("as recorded, %d in flight", someInFlight), bundles, someInFlight}), nil
 	}
 	for _, n := range cuts {
 		atLeast := n
@@ -171,7 +176,8 @@ func (j *job) play(ctx context.Context, k kind, name string) (report, error) {
 	wg.Wait()
 	r.Seconds = time.Since(begin).Seconds()
 	after, err := j.usage()
-	r.WorkerCPU, r.CPU = (after.worker - before.worker).Seconds(), (after.self - before.self).Seconds()
+	used := after.since(before)
+	r.WorkerCPU, r.CPU = used.worker.Seconds(), used.self.Seconds()
 	for _, b := range k.bundles {
 		for i := range b.input {
 			r.BytesIn += int64(b.input[i].Size())
@@ -213,6 +219,10 @@ func playOne(ctx context.Context, w harness.Worker, b *harness.Bundle, state har
 
 // usages are CPU times.
 type usages struct{ worker, self time.Duration }
+
+func (u usages) since(before usages) usages {
+	return usages{u.worker - before.worker, u.self - before.self}
+}
 
 func (j *job) usage() (usages, error) {
 	worker, err1 := subprocess.GroupCPU(j.worker())
