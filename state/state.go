@@ -1,5 +1,8 @@
 // Package state is the contract of the store that keeps user state between
-// bundles, with an implementation in memory.
+// bundles, and the store itself: a [Cache] in memory that writes back to a
+// [Table] on disk once it is larger than it may be.
+//
+// # Transactions
 //
 // A bundle reads and writes through a [Txn], which sees the store as it was
 // when the bundle began plus the bundle's own writes. The engine applies the
@@ -7,9 +10,49 @@
 // effect. Two transactions that are open at the same time never touch the
 // same key, because a key group is in one bundle at a time; a store need not
 // detect conflicts.
+//
+// # Layers
+//
+// What a cell holds is told by up to three layers, of which the upper ones hide
+// what they have cleared of those below: the writes of the transaction, what
+// the cache knows, and the rows of the table. A transaction is applied by
+// laying its writes over the cache, which takes no I/O. So the loop that
+// commits bundles never waits for a disk; it is the bundle's own goroutine that
+// makes room, in Settle, before it asks to be committed. Whoever evicts holds
+// up all others who need to: the cache exceeds its limit by what is being
+// committed, not more.
+//
+// # Eviction
+//
+// Cells that were not used since the last look are evicted, in no particular
+// order: what is not on disk is written, in one batch, and what is on disk is
+// forgotten. A cell may be read and written while its batch is under way: the
+// pieces being written stay where they are until the batch is written, and
+// whoever reads the table meanwhile overlooks rows of their numbers. An append
+// never reads: its row comes behind all others of the entry.
+//
+// # Rows
+//
+// A row is a piece of an entry. Its key is that of the cell (the number of the
+// state, key and window, each after its size), the name of the entry, escaped
+// so that rows sort as names do, and the row's number, in eight bytes. The first
+// row of an entry that was cleared has the number 0, so that a state which only
+// ever has one small value is overwritten in place; the others count up over
+// the whole store.
+//
+// # Durability
+//
+// The writes of a transaction are blind: they need no row to be read. A store
+// that is to survive its process can therefore write them as they are, at the
+// commit, as one batch of the table together with what else the commit is to
+// make true (queue references, timers, the sequence number), and lay them over
+// the cache as clean. Such a batch must also name the states whose numbers are
+// new, and the next row number.
 package state
 
 import (
+	"errors"
+
 	"github.com/gorunner/gorunner/plan"
 )
 
@@ -20,6 +63,29 @@ type Cell struct {
 	// Key and Window are encoded.
 	Key, Window string
 }
+
+// Place is where in a cell reading goes on. The zero value is its beginning. A
+// place stays good when the cell has got more, in later bundles too.
+type Place struct {
+	Entry string
+	// Bytes is how much of the entry has been read.
+	Bytes uint64
+	// Row and Before tell the store that rows with lower numbers have so many
+	// bytes of the entry: a hint that spares it to look at them.
+	Row, Before uint64
+}
+
+// Piece is a part of an entry: a run of whole values.
+type Piece struct {
+	Entry string
+	// Data is not to be changed, and does not change.
+	Data []byte
+	// Next is the place after the piece.
+	Next Place
+}
+
+// ErrPlace says that an entry ends before the place where reading was to go on.
+var ErrPlace = errors.New("beyond the end of the entry")
 
 // Store keeps cells. Each cell is a sorted map from an entry's name to a run
 // of encoded values: a bag uses the one entry "", a multimap an entry for
@@ -34,18 +100,50 @@ type Store interface {
 
 // Txn is the view of one bundle. It is safe for concurrent use.
 type Txn interface {
-	// Get returns the chunks of an entry in order, none if it is empty. The
-	// chunks are not to be changed; each holds whole values.
-	Get(cell Cell, entry string) ([][]byte, error)
-	// Entries returns the names of the entries that are not empty, sorted.
-	Entries(cell Cell) ([]string, error)
-	// Append adds values to an entry. The data is copied.
+	// Scan calls f with the pieces of the entries whose names come before to, in
+	// order and from a place on, until f returns false. An empty to is no bound.
+	// f may use the transaction.
+	Scan(cell Cell, from Place, to string, f func(Piece) (more bool)) error
+	// Names calls f with the names of the entries that are not empty, in the range
+	// [from, to) and in order, until f returns false. An empty to is no bound. f
+	// may use the transaction.
+	Names(cell Cell, from, to string, f func(name string) (more bool)) error
+	// Append adds values to an entry. The data is copied. An append of nothing
+	// makes no entry.
 	Append(cell Cell, entry string, data []byte) error
 	// Clear empties an entry.
 	Clear(cell Cell, entry string) error
 	// ClearAll empties all entries of the cell.
 	ClearAll(cell Cell) error
-	// Apply makes the writes visible to transactions that begin later. The
-	// transaction is not used afterwards.
+	// Settle makes room in the store for what the transaction has written. It may
+	// take long. It is called at most once, when all has been written.
+	Settle() error
+	// Apply makes the writes visible to transactions that begin later. It takes
+	// no I/O. The transaction is not used afterwards.
 	Apply() error
+	// Drop gives up the transaction, which is not used afterwards.
+	Drop()
+}
+
+// After returns the name that comes next after a name.
+func After(name string) string { return name + "\x00" }
+
+// Get returns the pieces of an entry in order, none if it is empty: for those
+// who know that it is small.
+func Get(txn Txn, cell Cell, entry string) (pieces [][]byte, err error) {
+	err = txn.Scan(cell, Place{Entry: entry}, After(entry), func(p Piece) bool {
+		pieces = append(pieces, p.Data)
+		return true
+	})
+	return pieces, err
+}
+
+// Entries returns the names of the entries of a cell that are not empty, in
+// order: for those who know that they are few.
+func Entries(txn Txn, cell Cell) (names []string, err error) {
+	err = txn.Names(cell, "", "", func(name string) bool {
+		names = append(names, name)
+		return true
+	})
+	return names, err
 }

@@ -121,6 +121,9 @@ func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle, t
 		}
 	}
 	f, err := x.finish(b)
+	if err == nil && x.txn != nil {
+		err = x.txn.Settle()
+	}
 	if err != nil {
 		return bundleDone{}, fmt.Errorf("stage %s bundle %d: %w", x.stage.Name, x.id, err)
 	}
@@ -255,6 +258,9 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 		}
 	case bundleFailed:
 		x := d.ending(f.id)
+		if x.txn != nil {
+			x.txn.Drop()
+		}
 		x.out.abandon()
 		x.out.release()
 		d.end(x, &d.failed)

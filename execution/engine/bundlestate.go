@@ -1,11 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 
@@ -159,22 +159,20 @@ func (b *bundleState) userState(ctx context.Context, k harness.UserStateKey) (pa
 	if err != nil {
 		return nil, err
 	}
-	get := func(name string) ([][]byte, error) { return b.txn.Get(cell, name) }
 	switch k.Part {
 	case harness.PartBag:
-		return &entryList{[]string{""}, get}, nil
+		return &cellPart{txn: b.txn, cell: cell, to: state.After(""), one: true}, nil
 	case harness.PartMapValues:
-		return &entryList{[]string{string(k.MapKey)}, get}, nil
+		return &cellPart{txn: b.txn, cell: cell, from: string(k.MapKey), to: state.After(string(k.MapKey)), one: true}, nil
 	case harness.PartMapKeys:
-		names, err := b.txn.Entries(cell)
-		return &entryList{names, func(name string) ([][]byte, error) { return [][]byte{[]byte(name)}, nil }}, err
+		return &cellNames{b.txn, cell, func(name string) ([]byte, error) { return []byte(name), nil }}, nil
 	case harness.PartMapEntries:
 		return b.mapEntries(ctx, cell, k)
 	case harness.PartOrderedList:
-		names, err := b.txn.Entries(cell)
-		from, _ := slices.BinarySearch(names, sortName(k.Start))
-		to, _ := slices.BinarySearch(names, sortName(k.End))
-		return &entryList{names[from:max(from, to)], get}, err
+		if k.Start >= k.End {
+			return listOf(nil), nil
+		}
+		return &cellPart{txn: b.txn, cell: cell, from: sortName(k.Start), to: sortName(k.End)}, nil
 	}
 	return nil, errPart
 }
@@ -189,19 +187,18 @@ func (b *bundleState) mapEntries(ctx context.Context, cell state.Cell, k harness
 	if spec.Value == nil && (spec.Split == 0 || b.split == nil) {
 		return nil, fmt.Errorf("%w: its values cannot be told apart", errPart)
 	}
-	names, err := b.txn.Entries(cell)
-	if err == nil && spec.Value == nil {
-		return b.splitEntries(ctx, spec.Split, cell, names)
+	if spec.Value == nil {
+		return b.splitEntries(ctx, spec.Split, cell)
 	}
-	return &entryList{names, func(name string) ([][]byte, error) {
-		chunks, err := b.txn.Get(cell, name)
+	return &cellNames{b.txn, cell, func(name string) ([]byte, error) {
+		chunks, err := state.Get(b.txn, cell, name)
 		if err != nil {
 			return nil, err
 		}
 		count, err := countValues(spec.Value, chunks)
 		entry := binary.BigEndian.AppendUint32([]byte(name), count)
-		return [][]byte{append(entry, slices.Concat(chunks...)...)}, err
-	}}, err
+		return append(entry, slices.Concat(chunks...)...), err
+	}}, nil
 }
 
 // countValues counts the encoded values of chunks.
@@ -285,32 +282,21 @@ func (b *bundleState) Clear(_ context.Context, key harness.StateKey) error {
 }
 
 func (b *bundleState) clearRange(cell state.Cell, start, end int64) error {
-	names, err := b.txn.Entries(cell)
-	if err != nil {
-		return err
+	if start >= end {
+		return nil
 	}
-	for _, name := range names {
-		if at := sortKey(name); at >= start && at < end {
-			if err := b.txn.Clear(cell, name); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	var failed error
+	err := b.txn.Names(cell, sortName(start), sortName(end), func(name string) bool {
+		failed = b.txn.Clear(cell, name)
+		return failed == nil
+	})
+	return cmp.Or(failed, err)
 }
 
 // sortName names the entries of a sort key: 8 bytes whose order is that of the
 // signed key.
 func sortName(at int64) string {
 	return string(binary.BigEndian.AppendUint64(nil, uint64(at)^(1<<63)))
-}
-
-// sortKey reads what sortName wrote.
-func sortKey(name string) int64 {
-	if len(name) != 8 {
-		return math.MinInt64
-	}
-	return int64(binary.BigEndian.Uint64([]byte(name)) ^ (1 << 63))
 }
 
 func (b *bundleState) write(op string, key harness.StateKey, f func(state.Cell, harness.UserStateKey) error) error {

@@ -287,9 +287,10 @@ func TestContinuationTokens(t *testing.T) {
 		}
 	}
 	for name, token := range map[string][]byte{
-		"huge":      binary.AppendUvarint(nil, math.MaxUint64),
-		"beyond":    binary.AppendUvarint(nil, 3*pageBytes+1),
+		"huge":      putPlace(state.Place{Bytes: math.MaxUint64}),
+		"beyond":    putPlace(state.Place{Bytes: 3*pageBytes + 1}),
 		"cut short": {0x80},
+		"no rows":   {0x01},
 		"overflow":  bytes.Repeat([]byte{0xff}, 11),
 	} {
 		for _, key := range []harness.UserStateKey{bagKey("u"), bagKey("empty")} {

@@ -1,8 +1,13 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"slices"
+
+	"github.com/gorunner/gorunner/state"
 )
 
 // pageBytes is what pages and chunks are filled up to.
@@ -71,49 +76,103 @@ func (l *chunkList) page(token []byte) (page, next []byte, err error) {
 	return p.page, next, nil
 }
 
-// entryList is the entries of a cell of user state, in order of their names. An
-// SDK may keep what it has read from one bundle to another, and go on reading
-// when the cell has got more. Hence a token is the name of an entry, after the
-// number of bytes of it that have been read.
-type entryList struct {
-	names  []string
-	chunks func(name string) ([][]byte, error)
+// cellPart is a part of a cell of user state, from a place to the first name that is
+// not in it. An SDK may keep what it has read from one bundle to another, and go
+// on reading when the cell has got more. Hence a token is a place.
+type cellPart struct {
+	txn  state.Txn
+	cell state.Cell
+	from string
+	to   string // "" is no bound
+	// one says that it is one entry.
+	one bool
 }
 
-func (l *entryList) page(token []byte) (page, next []byte, err error) {
-	i, skip := 0, uint64(0)
-	if len(token) > 0 {
-		n := 0
-		if skip, n = binary.Uvarint(token); n <= 0 {
-			return nil, nil, errToken
+func (s *cellPart) page(token []byte) (page, next []byte, err error) {
+	from, err := readPlace(token, s.from)
+	if err != nil {
+		return nil, nil, err
+	}
+	begin := from
+	var p pager
+	err = s.txn.Scan(s.cell, from, s.to, func(piece state.Piece) bool {
+		if piece.Entry != from.Entry {
+			from = state.Place{Entry: piece.Entry}
 		}
-		var found bool
-		if i, found = slices.BinarySearch(l.names, string(token[n:])); !found {
-			skip = 0
+		if !p.add(piece.Data) {
+			next = putPlace(from)
+			return false
 		}
+		from = piece.Next
+		return true
+	})
+	if errors.Is(err, state.ErrPlace) || err == nil && s.one && begin.Bytes > 0 && from == begin && next == nil && !s.exists() {
+		err = fmt.Errorf("%w: %w", errToken, state.ErrPlace)
+	}
+	return p.page, next, err
+}
+
+// exists says whether there is anything in the range.
+func (s *cellPart) exists() (some bool) {
+	err := s.txn.Names(s.cell, s.from, s.to, func(string) bool {
+		some = true
+		return false
+	})
+	return some || err != nil
+}
+
+// cellNames are the names of the entries of a cell, each made into a chunk. A token
+// is the place of the next.
+type cellNames struct {
+	txn   state.Txn
+	cell  state.Cell
+	chunk func(name string) ([]byte, error)
+}
+
+func (n *cellNames) page(token []byte) (page, next []byte, err error) {
+	from, err := readPlace(token, "")
+	if err != nil {
+		return nil, nil, err
 	}
 	var p pager
-	for ; i < len(l.names); i++ {
-		chunks, err := l.chunks(l.names[i])
-		if err != nil {
-			return nil, nil, err
+	var failed error
+	err = n.txn.Names(n.cell, from.Entry, "", func(name string) bool {
+		var chunk []byte
+		if chunk, failed = n.chunk(name); failed != nil {
+			return false
 		}
-		at := uint64(0)
-		for _, c := range chunks {
-			begin := at
-			at += uint64(len(c))
-			if begin < skip {
-				begin = min(skip, at)
-				c = c[uint64(len(c))-(at-begin):]
-			}
-			if len(c) > 0 && !p.add(c) {
-				return p.page, append(binary.AppendUvarint(nil, begin), l.names[i]...), nil
-			}
+		if !p.add(chunk) {
+			next = putPlace(state.Place{Entry: name})
+			return false
 		}
-		if skip > at {
-			return nil, nil, errToken
-		}
-		skip = 0
+		return true
+	})
+	return p.page, next, cmp.Or(failed, err)
+}
+
+// putPlace encodes a place as a token.
+func putPlace(p state.Place) []byte {
+	b := make([]byte, 0, 16+len(p.Entry))
+	for _, n := range [...]uint64{p.Bytes, p.Row, p.Before} {
+		b = binary.AppendUvarint(b, n)
 	}
-	return p.page, nil, nil
+	return append(b, p.Entry...)
+}
+
+// readPlace reads a token; an empty one is the beginning of the entry from.
+func readPlace(token []byte, from string) (state.Place, error) {
+	p := state.Place{Entry: from}
+	if len(token) == 0 {
+		return p, nil
+	}
+	for _, n := range [...]*uint64{&p.Bytes, &p.Row, &p.Before} {
+		v, size := binary.Uvarint(token)
+		if size <= 0 {
+			return p, errToken
+		}
+		*n = v
+		token = token[size:]
+	}
+	p.Entry = string(token)
+	return p, nil
 }

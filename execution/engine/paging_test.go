@@ -6,11 +6,22 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/gorunner/gorunner/state"
 )
 
-// entries is a list of entries that are there.
-func entries(names []string, chunks map[string][][]byte) *entryList {
-	return &entryList{names, func(name string) ([][]byte, error) { return chunks[name], nil }}
+// entries is a cell with entries in it.
+func entries(t rapid.TB, names []string, chunks map[string][][]byte) *cellPart {
+	t.Helper()
+	txn := state.NewMemory().Begin()
+	for _, name := range names {
+		for _, c := range chunks[name] {
+			if err := txn.Append(state.Cell{}, name, c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return &cellPart{txn: txn}
 }
 
 // TestPagesAreTheWhole reads cells of random chunks page by page: nothing is
@@ -30,7 +41,7 @@ func TestPagesAreTheWhole(t *testing.T) {
 				all = append(all, c)
 			}
 		}
-		for _, cell := range []paged{entries(names, chunks), listOf(all)} {
+		for _, cell := range []paged{entries(t, names, chunks), listOf(all)} {
 			var got []byte
 			var token []byte
 			for pages := 0; pages == 0 || len(token) > 0; pages++ {
@@ -56,12 +67,12 @@ func TestPagesAreTheWhole(t *testing.T) {
 // FuzzContinuationToken reads with tokens that nobody has given out.
 func FuzzContinuationToken(f *testing.F) {
 	f.Add([]byte(nil))
-	f.Add([]byte("\x01a"))
+	f.Add([]byte("\x01\x00\x00a"))
 	f.Add([]byte("\x80"))
-	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01b"))
+	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00\x00b"))
 	chunks := map[string][][]byte{"a": {[]byte("one"), []byte("two")}, "b": {nil, []byte("three")}}
 	f.Fuzz(func(t *testing.T, token []byte) {
-		for _, cell := range []paged{entries([]string{"a", "b"}, chunks), listOf(chunks["a"]), listOf(nil)} {
+		for _, cell := range []paged{entries(t, []string{"a", "b"}, chunks), listOf(chunks["a"]), listOf(nil)} {
 			if page, next, err := cell.page(token); err != nil && (!errors.Is(err, errToken) || len(page)+len(next) > 0) {
 				t.Errorf("%T: got %q, next %q, error %v", cell, page, next, err)
 			}

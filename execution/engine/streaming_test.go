@@ -386,7 +386,7 @@ func (t *watchedTxn) Append(cell state.Cell, entry string, data []byte) error {
 
 func (s *watchedStore) Close() error {
 	for cell := range s.cells {
-		names, err := s.Begin().Entries(cell)
+		names, err := state.Entries(s.Begin(), cell)
 		if err != nil {
 			return err
 		}

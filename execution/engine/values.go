@@ -57,11 +57,15 @@ func (d *driver) splitValues(ctx context.Context, by plan.StageID, chunks [][]by
 
 // splitEntries reads a multimap whose values an SDK has to tell apart. It is
 // asked once for all, at the price of being asked again for each page.
-func (b *bundleState) splitEntries(ctx context.Context, by plan.StageID, cell state.Cell, names []string) (paged, error) {
+func (b *bundleState) splitEntries(ctx context.Context, by plan.StageID, cell state.Cell) (paged, error) {
+	names, err := state.Entries(b.txn, cell)
+	if err != nil {
+		return nil, err
+	}
 	var chunks [][]byte
 	sizes := make([]int, len(names))
 	for i, name := range names {
-		values, err := b.txn.Get(cell, name)
+		values, err := state.Get(b.txn, cell, name)
 		if err != nil {
 			return nil, err
 		}

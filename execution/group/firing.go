@@ -113,7 +113,7 @@ func (f *firing) open(key, window []byte, address string) (*pane, error) {
 
 // read returns an entry in one piece, nil if it is empty.
 func (f *firing) read(cell state.Cell, entry string) ([]byte, error) {
-	chunks, err := f.bundle.State.Get(cell, entry)
+	chunks, err := state.Get(f.bundle.State, cell, entry)
 	if err != nil || len(chunks) == 0 {
 		return nil, err
 	}
@@ -330,7 +330,7 @@ func (f *firing) emit(p *pane, info element.Pane) error {
 	if m.count > 0 {
 		if !p.loaded {
 			var err error
-			if p.stored, err = f.bundle.State.Get(p.id, entryValues); err != nil {
+			if p.stored, err = state.Get(f.bundle.State, p.id, entryValues); err != nil {
 				return err
 			}
 			p.loaded = true

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -378,14 +379,13 @@ func (f *firing) moveValues(p, base *pane, sources []*pane) error {
 			continue
 		}
 		if s.memory.count > 0 {
-			chunks, err := f.bundle.State.Get(s.id, entryValues)
-			if err != nil {
+			var failed error
+			err := f.bundle.State.Scan(s.id, state.Place{}, state.After(entryValues), func(piece state.Piece) bool {
+				failed = f.bundle.State.Append(p.id, entryValues, piece.Data)
+				return failed == nil
+			})
+			if err := cmp.Or(failed, err); err != nil {
 				return err
-			}
-			for _, c := range chunks {
-				if err := f.bundle.State.Append(p.id, entryValues, c); err != nil {
-					return err
-				}
 			}
 		}
 		if err := f.bundle.State.ClearAll(s.id); err != nil {

@@ -26,7 +26,7 @@ type job struct {
 	panes     *group.Panes
 	stage     *plan.Stage
 	windowing *plan.Windowing
-	store     *state.Memory
+	store     *state.Cache
 	// cells are all that were ever written to.
 	cells  map[state.Cell]bool
 	timers map[string]group.Timer
@@ -276,7 +276,7 @@ func (j *job) show(c group.Contents) error {
 func (j *job) live() (cells []state.Cell, err error) {
 	txn := j.store.Begin()
 	for c := range j.cells {
-		entries, err := txn.Entries(c)
+		entries, err := state.Entries(txn, c)
 		if err != nil {
 			return nil, err
 		}

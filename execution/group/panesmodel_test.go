@@ -194,11 +194,11 @@ func (b *brokenTxn) call() error {
 	return nil
 }
 
-func (b *brokenTxn) Get(c state.Cell, entry string) ([][]byte, error) {
+func (b *brokenTxn) Scan(c state.Cell, from state.Place, to string, f func(state.Piece) bool) error {
 	if err := b.call(); err != nil {
-		return nil, err
+		return err
 	}
-	return b.Txn.Get(c, entry)
+	return b.Txn.Scan(c, from, to, f)
 }
 
 func (b *brokenTxn) Append(c state.Cell, entry string, data []byte) error {
@@ -323,9 +323,9 @@ func FuzzPanesState(f *testing.F) {
 		var memory, windows []byte
 		txn := j.store.Begin()
 		for c := range j.cells {
-			if data, err := txn.Get(c, "memory"); err == nil && data != nil {
+			if data, err := state.Get(txn, c, "memory"); err == nil && data != nil {
 				memory = data[0]
-			} else if data, err := txn.Get(c, ""); err == nil && data != nil {
+			} else if data, err := state.Get(txn, c, ""); err == nil && data != nil {
 				windows = data[0]
 			}
 		}

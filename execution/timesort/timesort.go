@@ -13,6 +13,7 @@
 package timesort
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -183,7 +184,7 @@ func (r *run) mark(key, span string) error {
 		return nil
 	}
 	r.marked[[2]string{key, span}] = true
-	marks, err := r.State.Get(r.spans(key), span)
+	marks, err := state.Get(r.State, r.spans(key), span)
 	if err != nil || len(marks) > 0 {
 		return err
 	}
@@ -194,7 +195,7 @@ func (r *run) mark(key, span string) error {
 // already.
 func (r *run) wait(key string) error {
 	at := r.earliest[key]
-	chunks, err := r.State.Get(r.first(key), "")
+	chunks, err := state.Get(r.State, r.first(key), "")
 	if err != nil {
 		return fmt.Errorf("read earliest time: %w", err)
 	}
@@ -222,7 +223,7 @@ func (r *run) setFirst(key string, at element.EventTime) error {
 
 // fire passes on what the watermark has passed of a key.
 func (r *run) fire(key string) error {
-	spans, err := r.State.Entries(r.spans(key))
+	spans, err := state.Entries(r.State, r.spans(key))
 	if err != nil {
 		return fmt.Errorf("list times: %w", err)
 	}
@@ -244,32 +245,32 @@ func (r *run) fire(key string) error {
 // fireSpan passes on what the watermark has passed of a cell of elements, and
 // returns the time of the first that remains, if any does.
 func (r *run) fireSpan(cell state.Cell) (next element.EventTime, more bool, err error) {
-	times, err := r.State.Entries(cell)
-	if err != nil {
-		return 0, false, fmt.Errorf("list times: %w", err)
-	}
-	for _, name := range times {
-		at, err := coder.Time([]byte(name))
-		if err != nil {
-			return 0, false, fmt.Errorf("list times: %w", err)
-		}
-		if !r.passed(at) {
-			return at, true, nil
-		}
-		chunks, err := r.State.Get(cell, name)
-		if err != nil {
-			return 0, false, fmt.Errorf("read elements: %w", err)
-		}
-		for _, c := range chunks {
-			if err := r.emit(c, at); err != nil {
-				return 0, false, err
+	var failed error
+	var at element.EventTime
+	var fired []string
+	err = r.State.Scan(cell, state.Place{}, "", func(p state.Piece) bool {
+		if len(fired) == 0 || fired[len(fired)-1] != p.Entry {
+			if at, failed = coder.Time([]byte(p.Entry)); failed != nil {
+				return false
 			}
+			if !r.passed(at) {
+				next, more = at, true
+				return false
+			}
+			fired = append(fired, p.Entry)
 		}
+		failed = r.emit(p.Data, at)
+		return failed == nil
+	})
+	if err := cmp.Or(failed, err); err != nil {
+		return 0, false, fmt.Errorf("read elements: %w", err)
+	}
+	for _, name := range fired {
 		if err := r.State.Clear(cell, name); err != nil {
 			return 0, false, fmt.Errorf("forget elements: %w", err)
 		}
 	}
-	return 0, false, nil
+	return next, more, nil
 }
 
 // emit adds a chunk of elements of one time to the output.

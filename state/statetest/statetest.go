@@ -9,6 +9,7 @@ package statetest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -111,14 +112,32 @@ func (m *model) clearAll(t *rapid.T) {
 }
 
 func (m *model) apply(t *rapid.T) {
-	if err := m.begin().Apply(); err != nil {
+	txn := m.begin()
+	if rapid.Bool().Draw(t, "settle") {
+		if err := txn.Settle(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := txn.Apply(); err != nil {
 		t.Fatal(err)
 	}
 	m.stored, m.txn = m.written, nil
 }
 
-// drop is what the engine does with a bundle that failed: nothing at all.
-func (m *model) drop(*rapid.T) { m.txn = nil }
+// drop is what the engine does with a bundle that failed.
+func (m *model) drop(*rapid.T) {
+	m.begin().Drop()
+	m.txn = nil
+}
+
+// settle is what other bundles do meanwhile.
+func (m *model) settle(t *rapid.T) {
+	txn := m.store.Begin()
+	if err := txn.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	txn.Drop()
+}
 
 // read looks at one cell through the open transaction, or a new one.
 func (m *model) read(t *rapid.T) {
@@ -129,11 +148,65 @@ func (m *model) read(t *rapid.T) {
 	}
 	checkEntry(t, txn, cell, entry, want[cell][entry])
 	checkEntries(t, txn, cell, want[cell])
+	checkRange(t, txn, cell, want[cell])
+	if m.txn == nil {
+		txn.Drop()
+	}
+}
+
+// checkRange reads a part of a cell, piece by piece from place to place.
+func checkRange(t *rapid.T, txn state.Txn, cell state.Cell, want map[string]string) {
+	t.Helper()
+	names := rapid.SampledFrom([]string{"", "a", "a\x00", "a\x00b", "b", "\xff\xff"})
+	from, to := names.Draw(t, "from"), names.Draw(t, "to")
+	place := state.Place{Entry: from}
+	if size := len(want[from]); size > 0 {
+		place.Bytes = uint64(rapid.IntRange(0, size).Draw(t, "bytes"))
+	}
+	got := make(map[string]string)
+	begin := place
+	for more := true; more; {
+		more = false
+		left := rapid.IntRange(1, 3).Draw(t, "pieces")
+		err := txn.Scan(cell, place, to, func(p state.Piece) bool {
+			got[p.Entry] += string(p.Data)
+			place, more = p.Next, true
+			left--
+			return left > 0
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, data := range want {
+		switch {
+		case name < from || to != "" && name >= to:
+			data = ""
+		case name == from:
+			data = data[begin.Bytes:]
+		}
+		if got[name] != data {
+			t.Fatalf("%+v, entry %q from %+v to %q: got %d bytes, want %d", cell, name, begin, to, len(got[name]), len(data))
+		}
+		delete(got, name)
+	}
+	if len(got) > 0 {
+		t.Fatalf("%+v: got entries %v that are not there", cell, len(got))
+	}
+	inRange := slices.Sorted(maps.Keys(want))
+	inRange = slices.DeleteFunc(inRange, func(name string) bool { return name < from || to != "" && name >= to })
+	var found []string
+	if err := txn.Names(cell, from, to, func(name string) bool { found = append(found, name); return true }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(found, inRange) {
+		t.Fatalf("%+v: got names %q in [%q, %q), want %q", cell, found, from, to, inRange)
+	}
 }
 
 func checkEntry(t rapid.TB, txn state.Txn, cell state.Cell, entry, want string) {
 	t.Helper()
-	chunks, err := txn.Get(cell, entry)
+	chunks, err := state.Get(txn, cell, entry)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +220,7 @@ func checkEntry(t rapid.TB, txn state.Txn, cell state.Cell, entry, want string) 
 
 func checkEntries(t rapid.TB, txn state.Txn, cell state.Cell, want map[string]string) {
 	t.Helper()
-	names, err := txn.Entries(cell)
+	names, err := state.Entries(txn, cell)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,6 +243,7 @@ func checkAgainstModel(t *rapid.T, store state.Store) {
 		"clearAll": m.clearAll,
 		"apply":    m.apply,
 		"drop":     m.drop,
+		"settle":   m.settle,
 		"read":     m.read,
 	})
 	txn := store.Begin()
@@ -230,7 +304,7 @@ func checkCopies(t *testing.T, store state.Store) {
 		return err
 	})
 	reader := store.Begin()
-	before, err := reader.Get(cell, "")
+	before, err := state.Get(reader, cell, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +334,7 @@ func checkChunks(t *testing.T, store state.Store) {
 		all = append(all, value...)
 		write(t, store, func(txn state.Txn) error { return txn.Append(cell, "", value) })
 	}
-	chunks, err := store.Begin().Get(cell, "")
+	chunks, err := state.Get(store.Begin(), cell, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,15 +376,18 @@ func checkConcurrency(t *testing.T, store state.Store) {
 						if err := txn.Append(cell, "e", []byte("x")); err != nil {
 							t.Error(err)
 						}
-						if _, err := txn.Get(cell, "e"); err != nil {
+						if _, err := state.Get(txn, cell, "e"); err != nil {
 							t.Error(err)
 						}
-						if _, err := txn.Entries(cell); err != nil {
+						if _, err := state.Entries(txn, cell); err != nil {
 							t.Error(err)
 						}
 					})
 				}
 				inBundle.Wait()
+				if err := txn.Settle(); err != nil {
+					t.Error(err)
+				}
 				if err := txn.Apply(); err != nil {
 					t.Error(err)
 				}
@@ -333,6 +410,9 @@ func write(t *testing.T, store state.Store, f func(state.Txn) error) {
 	t.Helper()
 	txn := store.Begin()
 	if err := f(txn); err != nil {
+		t.Fatal(err)
+	}
+	if err := txn.Settle(); err != nil {
 		t.Fatal(err)
 	}
 	if err := txn.Apply(); err != nil {

@@ -24,7 +24,7 @@ func TestMemoryClosedIsEmpty(t *testing.T) {
 	if err := m.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if chunks, err := m.Begin().Get(cell, ""); err != nil || len(chunks) != 0 {
+	if chunks, err := state.Get(m.Begin(), cell, ""); err != nil || len(chunks) != 0 {
 		t.Errorf("got %q and error %v, want nothing", chunks, err)
 	}
 }

@@ -1,0 +1,338 @@
+package state
+
+import (
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gorunner/gorunner/plan"
+)
+
+// Params are the settings of a Cache.
+type Params struct {
+	// Open opens the table when the cache must grow no more, and no sooner. It
+	// is empty. Nil keeps everything in memory.
+	Open func() (Table, error)
+	// Over says that the cache is to shrink while it takes used bytes; nil is never.
+	Over func(used int64) bool
+	// Used is told by how much more or less memory the cache takes; may be nil.
+	Used func(change int64)
+	// BatchBytes is how much is written at a time; default 256 KiB.
+	BatchBytes int
+	// LoadBytes is how large a cell may be to be read from the table at once;
+	// larger ones are read piece by piece, and not kept. Default 64 KiB.
+	LoadBytes int
+}
+
+// Cache is a Store that keeps cells in memory, and on disk what is too much.
+type Cache struct {
+	params Params
+	seed   maphash.Seed
+	shards [shardCount]shard
+	used   atomic.Int64
+	// table is nil until it is needed. It is read under the lock of a shard by
+	// whoever concludes from it that something is nowhere.
+	table  atomic.Pointer[Table]
+	failed atomic.Pointer[error] // by which writing has failed
+
+	mu      sync.RWMutex
+	numbers map[stateName]uint32 // guarded by mu
+
+	evicting sync.Mutex // held by who evicts
+	// What follows is guarded by evicting.
+	row      uint64          // the last that was written
+	multiple map[uint32]bool // states that ever had a row besides the first of the entry ""
+	hand     int             // the shard to look at next
+}
+
+type stateName struct {
+	transform plan.TransformID
+	state     string
+}
+
+const shardCount = 16
+
+type shard struct {
+	mu    sync.Mutex
+	cells map[string]*cell // guarded by mu; by key
+	_     [64]byte         // of another line of the processor's cache
+}
+
+// cell is what the cache knows of a cell. If its overlay hides what is below,
+// that is all there is: of what is on disk the entries say how much they have.
+type cell struct {
+	overlay
+	size int
+	// below says that there may be rows of it on disk, void that they are to be
+	// deleted.
+	below, void bool
+	// used says that it was used since it was last looked at by who evicts,
+	// large that it is not worth a try to load it.
+	used, large bool
+	// version counts the flights that began or ended; flying says that one is
+	// under way.
+	version int
+	flying  bool
+}
+
+// New makes an empty store.
+func New(p Params) *Cache {
+	if p.BatchBytes == 0 {
+		p.BatchBytes = 256 << 10
+	}
+	if p.LoadBytes == 0 {
+		p.LoadBytes = 64 << 10
+	}
+	s := &Cache{params: p, seed: maphash.MakeSeed(), numbers: make(map[stateName]uint32), multiple: make(map[uint32]bool)}
+	for i := range s.shards {
+		s.shards[i].cells = make(map[string]*cell)
+	}
+	return s
+}
+
+// NewMemory makes an empty store that keeps everything in memory.
+func NewMemory() *Cache { return New(Params{}) }
+
+// Begin opens a transaction.
+func (s *Cache) Begin() Txn { return &txn{store: s, writes: make(map[string]*overlay)} }
+
+// Close drops all cells and removes the table.
+func (s *Cache) Close() error {
+	s.evicting.Lock()
+	defer s.evicting.Unlock()
+	for i := range s.shards {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		sh.cells = make(map[string]*cell)
+		sh.mu.Unlock()
+	}
+	s.grow(-s.used.Load())
+	table := s.table.Swap(nil)
+	if table == nil {
+		return nil
+	}
+	return (*table).Close()
+}
+
+// grow enters that the cache takes n bytes more.
+func (s *Cache) grow(n int64) {
+	if n == 0 {
+		return
+	}
+	s.used.Add(n)
+	if s.params.Used != nil {
+		s.params.Used(n)
+	}
+}
+
+// key appends the key of a cell.
+func (s *Cache) key(b []byte, c *Cell) []byte {
+	name := stateName{c.Transform, c.State}
+	s.mu.RLock()
+	number, known := s.numbers[name]
+	s.mu.RUnlock()
+	if !known {
+		s.mu.Lock()
+		if number, known = s.numbers[name]; !known {
+			number = uint32(len(s.numbers))
+			s.numbers[name] = number
+		}
+		s.mu.Unlock()
+	}
+	return appendCell(b, number, c)
+}
+
+func (s *Cache) shard(key string) *shard {
+	return &s.shards[maphash.String(s.seed, key)%shardCount]
+}
+
+// lookUp returns what the cache has of a cell in the range [from, to), and the
+// rows that it does not hide; nil if it hides all.
+func (s *Cache) lookUp(key []byte, from, to string) (layer, Rows, error) {
+	sh := &s.shards[maphash.Bytes(s.seed, key)%shardCount]
+	for {
+		if err := s.failed.Load(); err != nil {
+			return layer{}, nil, *err
+		}
+		sh.mu.Lock()
+		c := sh.cells[string(key)]
+		table := s.table.Load()
+		if c == nil && table == nil {
+			sh.mu.Unlock()
+			return layer{hides: true}, nil, nil
+		}
+		if c != nil {
+			c.used = true
+		}
+		if c == nil || !c.hides && !c.large && !c.flying {
+			before, version := c, 0
+			if c != nil {
+				version = c.version
+			}
+			sh.mu.Unlock()
+			if err := s.load(sh, *table, key, before, version); err != nil {
+				return layer{}, nil, err
+			}
+			continue
+		}
+		l := c.look(from, to)
+		if c.hides || len(l.entries) == 1 && l.entries[0].hides && to == After(l.entries[0].name) {
+			sh.mu.Unlock()
+			return l, nil, nil
+		}
+		rows, err := openRows(*table, key, from, to)
+		sh.mu.Unlock()
+		if err != nil {
+			return layer{}, nil, fmt.Errorf("open rows: %w", err)
+		}
+		return l, rows, nil
+	}
+}
+
+func openRows(table Table, key []byte, from, to string) (Rows, error) {
+	key = key[:len(key):len(key)]
+	upper := behind(key)
+	if to != "" {
+		upper = appendName(key, to)
+	}
+	return table.Rows(key, appendRow(key, from, 0), upper)
+}
+
+// load reads a cell, if it is small, and lays what is in memory over it. In
+// memory it was before, with a version: whoever evicts may have come in between.
+func (s *Cache) load(sh *shard, table Table, key []byte, before *cell, version int) error {
+	loaded, whole, err := s.readCell(table, key)
+	if err != nil {
+		return err
+	}
+	sh.mu.Lock()
+	c := sh.cells[string(key)]
+	if c != before || c != nil && c.version != version {
+		sh.mu.Unlock()
+		return nil
+	}
+	if c == nil {
+		c = &cell{below: !whole || !loaded.entries.empty(), size: cellBytes + len(key), used: true}
+		sh.cells[string(key)] = c
+		s.grow(int64(c.size))
+	}
+	c.large = !whole
+	if whole {
+		before := c.size
+		c.fill(&loaded)
+		s.grow(int64(c.size - before))
+	}
+	sh.mu.Unlock()
+	return s.help()
+}
+
+// readCell reads a cell that is not too large; whole is false if it is.
+func (s *Cache) readCell(table Table, key []byte) (o overlay, whole bool, err error) {
+	rows, err := openRows(table, key, "", "")
+	if err != nil {
+		return o, false, fmt.Errorf("open rows: %w", err)
+	}
+	defer func() {
+		if closeErr := rows.Close(); err == nil && closeErr != nil {
+			err = fmt.Errorf("close rows: %w", closeErr)
+		}
+	}()
+	o.hides = true
+	size := 0
+	sc := &scanner{key: key, rows: rows, f: func(p Piece) bool {
+		e, _ := o.entries.put(p.Entry)
+		e.hides = true
+		e.chunks = append(e.chunks, p.Data)
+		e.size += chunkBytes + cap(p.Data)
+		size += len(p.Data) + len(p.Entry) + entryBytes
+		return size <= s.params.LoadBytes
+	}}
+	if err := sc.run(); err != nil {
+		return o, false, fmt.Errorf("read rows: %w", err)
+	}
+	return o, size <= s.params.LoadBytes, nil
+}
+
+// fill puts what was read below what the cell has, which did not hide it.
+func (c *cell) fill(read *overlay) {
+	read.entries.ascend("", func(r *entry) bool {
+		e, isNew := c.entries.put(r.name)
+		if !isNew && e.hides {
+			return true
+		}
+		e.chunks = append(r.chunks, e.chunks...)
+		e.clean = len(r.chunks)
+		e.size += r.size
+		c.size += r.size
+		if isNew {
+			c.size += entryBytes + len(e.name)
+		}
+		return true
+	})
+	c.hides = true
+	c.entries.ascend("", func(e *entry) bool {
+		e.hides = true
+		return true
+	})
+}
+
+// apply lays the writes of a transaction over a cell.
+func (s *Cache) apply(key string, w *overlay) {
+	sh := s.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	c := sh.cells[key]
+	before := 0
+	if c == nil {
+		below := s.table.Load() != nil
+		c = &cell{overlay: overlay{hides: !below}, below: below, size: cellBytes + len(key)}
+		sh.cells[key] = c
+	} else {
+		before = c.size
+	}
+	c.used = true
+	if w.hides {
+		c.entries, c.hides, c.large = entries{}, true, false
+		c.void = c.void || c.below
+		c.size = cellBytes + len(key)
+	}
+	w.entries.ascend("", func(e *entry) bool {
+		c.lay(e)
+		return true
+	})
+	if c.spent() {
+		delete(sh.cells, key)
+		s.grow(int64(-before))
+		return
+	}
+	s.grow(int64(c.size - before))
+}
+
+// spent says that the cell has nothing to tell, but that it is empty.
+func (c *cell) spent() bool { return c.entries.empty() && !c.void }
+
+// lay lays the writes of a transaction over an entry.
+func (c *cell) lay(w *entry) {
+	e, isNew := c.entries.put(w.name)
+	if isNew {
+		e.hides = c.hides
+	} else {
+		c.size -= e.bytes()
+	}
+	if w.hides {
+		e.clear()
+		e.void = c.below && !c.void
+	}
+	for _, chunk := range w.chunks {
+		e.append(chunk)
+	}
+	if len(w.tail) > 0 {
+		e.append(w.tail)
+	}
+	if e.blank() && c.hides && !e.void {
+		c.entries.remove(w.name)
+		return
+	}
+	c.size += e.bytes()
+}
