@@ -4,7 +4,11 @@ import "fmt"
 
 // Error names the stage and keeps the SDK's own text.
 func (e *BundleError) Error() string {
-	return fmt.Sprintf("stage %s: bundle %d failed %d times: %v", e.Stage.Name, e.Bundle, e.Attempts, e.Err)
+	times := ""
+	if e.Attempts > 1 {
+		times = fmt.Sprintf(" %d times", e.Attempts)
+	}
+	return fmt.Sprintf("stage %s: bundle %d failed%s: %v", e.Stage.Name, e.Bundle, times, e.Err)
 }
 
 // Unwrap returns the last failure.

@@ -29,10 +29,11 @@ import (
 //	    script, then each event: NAME=COUNTxBYTES@TIME | NAME@TIME | clock+MS
 //	ready WORKER ENV SLOTS          gone WORKER          refused ENV
 //	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...]
-//	failed BUNDLE [lost]            refuse BUNDLE
+//	failed BUNDLE [lost] [fatal]    refuse BUNDLE
 //	split BUNDLE keep=N rest=N[:DELAY_MS][@TIME]...       full BUNDLE
 //	tick                            drain
-//	status
+//	pressure relaxed|tight|full
+//	status                          memory
 //
 // Facts take now=MS; time stands still otherwise. A TIMER is event=KEY@FIRE:HOLD
 // or processing=... or synchronized=..., or KEY alone to clear it; KEY/TAG names a tag.
@@ -97,7 +98,11 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		}
 		return s.step(s.done(t, d, bundle()))
 	case "failed":
-		return s.step(bundleFailed{id: bundle(), err: errors.New("failed"), lost: d.HasArg("lost")})
+		return s.step(bundleFailed{id: bundle(), err: errors.New("failed"), lost: d.HasArg("lost"), fatal: d.HasArg("fatal")})
+	case "pressure":
+		return s.step(pressureChanged{map[string]pressure{"relaxed": relaxed, "tight": tight, "full": full}[arg(0)]})
+	case "memory":
+		return fmt.Sprintf("%d bytes of blocks, %d of timers\n", s.sched.resident, s.sched.timerBytes)
 	case "refuse":
 		return s.step(bundleSplit{id: bundle()})
 	case "split":
