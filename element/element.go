@@ -145,10 +145,10 @@ func (b *Block) Bytes() int {
 
 // Resident is the memory that the block and its pages take.
 func (b *Block) Resident() int {
-	n := len(b.Data)
+	n := cap(b.Data)
 	for _, p := range b.Pages {
 		for i := range p.Chunks {
-			n += len(p.Chunks[i].Data)
+			n += cap(p.Chunks[i].Data)
 		}
 	}
 	return n

@@ -1,6 +1,7 @@
 package shuffle
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -30,14 +31,15 @@ type Spill struct {
 	// exceeded; default is 1/64 of the budget, but at least 4 MiB: much less
 	// would make the blocks of an output with many partitions very small.
 	OpenBytes int64
+	// StoreMin is the size of data below which it stays in memory; default 256:
+	// where it lies takes as much.
+	StoreMin int
 }
 
 const (
 	openBytesMin = 4 << 20
 	openShare    = 64
-	// storedMin is the size of data below which it takes less memory than where
-	// it lies on disk does.
-	storedMin = 256
+	storeMin     = 256
 )
 
 // Over says whether data goes to disk now.
@@ -59,7 +61,7 @@ func (s *Spill) openBytes() int64 {
 // Chunk returns the chunk in its place: in memory, or on disk if the budget is
 // exceeded. On disk it is a copy, and data is the caller's.
 func (s *Spill) Chunk(data []byte) (element.Chunk, error) {
-	if len(data) < storedMin || !s.Over() {
+	if !s.Over() || len(data) < cmp.Or(s.StoreMin, storeMin) {
 		return element.Chunk{Data: data}, nil
 	}
 	stored, err := s.Disk.Store(data)

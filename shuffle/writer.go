@@ -241,7 +241,7 @@ func (w *Writer) writePaged(b element.Block) error {
 	if err := w.sealAll(); err != nil {
 		return err
 	}
-	w.sealed += int64(b.Resident() - len(b.Data))
+	w.sealed += int64(b.Resident() - cap(b.Data))
 	addPages(w.out.Plain[plain:], b.Pages)
 	for g := range w.out.Keyed {
 		from := 0

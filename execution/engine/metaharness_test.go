@@ -28,7 +28,7 @@ type metaFn struct {
 // accidents are what happens to the bundles of a metaHost, each with one in that
 // many chances; 0 is never.
 type accidents struct {
-	fail, die, store, checkpoint, refuse int
+	fail, die, store, checkpoint, refuse, disk int
 }
 
 // metaHost executes metaFns element by element, with accidents. The environment
@@ -42,7 +42,7 @@ type metaHost struct {
 	draws atomic.Uint64
 	names atomic.Int64
 	// happened counts accidents of each kind.
-	failed, died, checkpointed, split, broken atomic.Int64
+	failed, died, checkpointed, split, broken, unreadable, stored atomic.Int64
 }
 
 const sinkEnvironment = "sink"

@@ -34,7 +34,10 @@ func TestMetamorphic(t *testing.T) {
 	for _, kind := range []metaKind{metaGroup, metaBatch, metaChain, metaSort, metaState, metaView, metaRanges} {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
-			var sum accidents
+			var sum struct {
+				accidents
+				spilled int
+			}
 			rapid.Check(t, func(rt *rapid.T) {
 				spec := drawMeta(rt, kind)
 				want, _, err := spec.run(rt, metaSettings{keyGroups: 16})
@@ -43,6 +46,14 @@ func TestMetamorphic(t *testing.T) {
 				}
 				settings := drawSettings(rt)
 				got, host, err := spec.run(rt, settings)
+				sum.disk += int(host.unreadable.Load())
+				sum.spilled += int(host.stored.Load())
+				if host.unreadable.Load() > 0 {
+					if !errors.Is(err, shuffle.ErrDisk) {
+						rt.Fatalf("the disk has failed, and the job ended with %v\nwith %+v", err, settings)
+					}
+					return
+				}
 				if err != nil {
 					rt.Fatalf("%v\nwith %+v", err, settings)
 				}
@@ -100,8 +111,11 @@ type metaEvent struct {
 type metaSettings struct {
 	keyGroups, slots int
 	odds             accidents
-	seed             uint64
-	opts             Options
+	// memory is the budget, 0 for none; diskless jobs have no disk for what is over.
+	memory   int64
+	diskless bool
+	seed     uint64
+	opts     Options
 }
 
 func (s *metaSpec) String() string {
@@ -118,8 +132,11 @@ func drawSettings(t *rapid.T) metaSettings {
 		odds: accidents{
 			fail: odds("fail", 0, 5, 20), die: odds("die", 0, 20), store: odds("store", 0, 5, 20),
 			checkpoint: odds("checkpoint", 0, 3, 10), refuse: odds("refuse", 0, 2),
+			disk: odds("disk", 0, 0, 0, 0, 20),
 		},
-		seed: rapid.Uint64().Draw(t, "seed"),
+		memory:   rapid.SampledFrom([]int64{0, 1, 500, 5_000, 50_000}).Draw(t, "memory"),
+		diskless: rapid.IntRange(0, 9).Draw(t, "diskless") == 0,
+		seed:     rapid.Uint64().Draw(t, "seed"),
 		opts: Options{
 			Workers: rapid.IntRange(1, 3).Draw(t, "workers"), MaxAttempts: 1000, MaxWorkerRestarts: 1_000_000,
 			BundleBytes:   rapid.SampledFrom([]int{0, 1, 20, 100}).Draw(t, "bundle bytes"),
@@ -240,11 +257,22 @@ func (s *metaSpec) run(t *rapid.T, set metaSettings) (string, *metaHost, error) 
 	host := &metaHost{plan: j.plan, fns: j.fns, slots: set.slots, odds: set.odds, seed: set.seed}
 	opts := set.opts
 	opts.Host = host
+	opts.Memory = shuffle.NewBudget(nil, set.memory)
+	disk := &fakeDisk{fails: func() bool { return host.strikes(set.odds.disk, &host.unreadable) }}
+	if !set.diskless {
+		opts.Disk = disk
+	}
 	job := New(j.plan, opts)
+	job.impl.spill.StoreMin = 1
 	job.impl.store = &frailStore{job.impl.store, host}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := job.Run(ctx); err != nil {
+	err := job.Run(ctx)
+	host.stored.Store(disk.stored.Load())
+	if err == nil {
+		err = checkReleased(job)
+	}
+	if err != nil {
 		return "", host, fmt.Errorf("%w\n%v", err, s)
 	}
 	if s.kind == metaState {

@@ -262,6 +262,8 @@ type sim struct {
 
 	operators map[plan.StageID]operator
 	store     state.Store
+	// memory is the job's budget. How short of room it is, dice say.
+	memory *shuffle.Budget
 	// stream is what a simulation of endless input needs besides, else nil.
 	stream *simStream
 }
@@ -303,9 +305,14 @@ func newSim(r *rand.Rand, p *simPlan, c config) (*sim, error) {
 		running: map[harness.BundleID]*simBundle{}, workers: map[harness.WorkerID]*simWorker{nativeID: {}},
 	}
 	s.pipes = newPipes(s.plan)
+	s.memory = shuffle.NewBudget(nil, []int64{0, 1, 1000, 10_000}[r.IntN(4)])
+	spill := &shuffle.Spill{Memory: s.memory, Disk: &fakeDisk{}, StoreMin: 1}
+	for _, p := range s.pipes[:len(s.plan.Stages)] {
+		p.spill, p.account = spill, s.memory.Account("output")
+	}
 	s.sched = newScheduler(s.plan, c)
 	var err error
-	if s.operators, err = newOperators(s.plan, Options{}.withDefaults(), nil, nil); err != nil {
+	if s.operators, err = newOperators(s.plan, Options{}.withDefaults(), spill, nil); err != nil {
 		return nil, err
 	}
 	for range s.plan.Edges {
@@ -368,6 +375,7 @@ func (s *sim) tell(f fact) error {
 	if done, ok := f.(bundleDone); ok {
 		b := s.running[done.id]
 		delete(s.running, done.id)
+		b.out.release()
 		if err := b.txn.Apply(); err != nil {
 			return err
 		}
@@ -384,9 +392,16 @@ func (s *sim) tell(f fact) error {
 	if failed, ok := f.(bundleFailed); ok {
 		delete(s.running, failed.id)
 	}
+	if s.memory.Limit() > 0 && s.rand.IntN(10) == 0 {
+		p := pressureChanged{pressure(s.rand.IntN(int(full) + 1))}
+		if err := s.obey(s.sched.step(s.now, p)); err != nil {
+			return err
+		}
+	}
 	if err := s.obey(s.sched.step(s.now, f)); err != nil {
 		return err
 	}
+	s.memory.Account("queues").Set(s.sched.resident)
 	for i := range s.watermarks {
 		at := s.sched.tracker.Output(plan.StageID(i))
 		if at < s.watermarks[i] {
@@ -404,7 +419,11 @@ func (s *sim) count(stage *plan.Stage, edge plan.EdgeID, out *shuffle.Output) er
 		blocks = slices.Concat(out.Keyed...)
 	}
 	layout := shuffle.EdgeLayout(s.plan.Edges[edge])
-	for _, b := range blocks {
+	for i := range blocks {
+		b, err := blocks[i].InMemory()
+		if err != nil {
+			return err
+		}
 		for data := b.Data; len(data) > 0; {
 			e, err := layout.Cut(data)
 			if err != nil {
@@ -429,6 +448,10 @@ func (s *sim) obey(orders []order) error {
 			s.workers[id] = &simWorker{env: o.env}
 			s.facts = append(s.facts, workerReady{env: o.env, id: id, slots: 1 + s.rand.IntN(3)})
 		case startBundle:
+			var err error
+			if o.input, _, err = load(o.input); err != nil {
+				return err
+			}
 			if err := s.checkStart(&o); err != nil {
 				return fmt.Errorf("bundle %d of stage %s: %w", o.id, s.plan.Stage(o.stage).Name, err)
 			}
@@ -649,6 +672,9 @@ func (s *sim) splitAt(b *simBundle) error {
 func (s *sim) judge() error {
 	if f, failed := s.result.(failJob); failed {
 		return fmt.Errorf("job failed: %w", f.err)
+	}
+	if s.sched.resident != 0 || s.sched.timerBytes != 0 {
+		return fmt.Errorf("the job has ended and holds %d bytes of blocks, %d of timers", s.sched.resident, s.sched.timerBytes)
 	}
 	sources, err := s.stream.sources(s)
 	if err != nil {
