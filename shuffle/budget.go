@@ -85,6 +85,16 @@ func (b *Budget) OverShare(share float64) bool {
 	return false
 }
 
+// Fits says that n bytes more would not exceed the budget, or one above it.
+func (b *Budget) Fits(n int64) bool {
+	for ; b != nil; b = b.parent {
+		if b.limit > 0 && b.used.Load()+n > b.limit {
+			return false
+		}
+	}
+	return true
+}
+
 // Usage returns the bytes in use by this budget's own accounts.
 func (b *Budget) Usage() map[string]int64 {
 	b.mu.Lock()

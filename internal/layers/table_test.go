@@ -36,6 +36,7 @@ func table() []layer {
 			{packages: "execution/trigger/triggertest"},
 			{packages: "execution/harness"},
 			{packages: "shuffle"},
+			{packages: "shuffle/segment", also: "shuffle"},
 			{packages: "state", also: "state/statetest"},
 			{packages: "state/statetest", also: "state"},
 		},

@@ -1,0 +1,272 @@
+// Package segment keeps runs of bytes in files: it is the disk of a job whose
+// data is larger than its memory.
+//
+// A [Disk] appends regions to a segment, a file that is followed by the next
+// when it is full. Each region has a header and a checksum, so that what is
+// loaded is what was stored, or an error; text and its like are compressed:
+// whether that pays is measured, not configured. Regions are written at offsets
+// reserved beforehand, without a lock, and read in one go.
+//
+// Nothing is left behind: a segment has no name from the moment it is open, and
+// so vanishes with the process, whatever ends it. Nobody deletes: when nothing
+// refers to the regions of a segment any more, which the garbage collector tells,
+// its file is closed and its space is free. The price is that space is given
+// back late; before a quota is said to be exceeded, garbage is collected.
+//
+//	d, err := segment.Open(segment.Params{Dir: dir, Quota: quota})
+//	stored, err := d.Store(data)
+//	data, err = stored.Load()
+//
+// All of it is safe for concurrent use.
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+// Params are the settings of a disk; zero values stand for the defaults said
+// with each.
+type Params struct {
+	// Dir is the directory of the files, which must exist.
+	Dir string
+	// Files makes files; default is the operating system.
+	Files Files
+	// Quota bounds the space on disk, and what is used of it is entered in its
+	// account "segments"; default no bound. What would exceed it is refused.
+	Quota *shuffle.Budget
+	// SegmentBytes is the size of a segment, beyond which it gets nothing but a
+	// single region that is larger; default 128 MiB, or 1/1024 of the quota, so
+	// that there are not too many files.
+	SegmentBytes int64
+	// Ratio is how small compression must make a region, as a share of its size,
+	// for it to be worth the work; default 0.75, and less than 0 is never.
+	Ratio float64
+	// Codecs bounds the regions that are compressed, and those that are
+	// decompressed, at the same time; each takes up to 2 MiB. Default is the number
+	// of processors.
+	Codecs int
+}
+
+const (
+	segmentBytes  = 128 << 20
+	segmentsQuota = 1024
+	ratioDefault  = 0.75
+	// regionMax is the size of the largest region.
+	regionMax = math.MaxInt32
+)
+
+func (p Params) withDefaults() Params {
+	if p.Files == nil {
+		p.Files = unnamed{}
+	}
+	if p.Quota == nil {
+		p.Quota = shuffle.NewBudget(nil, 0)
+	}
+	if p.SegmentBytes == 0 {
+		p.SegmentBytes = max(segmentBytes, p.Quota.Limit()/segmentsQuota)
+	}
+	if p.Ratio == 0 {
+		p.Ratio = ratioDefault
+	}
+	if p.Codecs == 0 {
+		p.Codecs = runtime.GOMAXPROCS(0)
+	}
+	return p
+}
+
+// Disk implements [shuffle.Disk]. Its lock is not held while regions are
+// written or read.
+type Disk struct {
+	params  Params
+	packer  *packer
+	account *shuffle.Account
+	buffers sync.Pool // of *[]byte, to write from and to decompress from
+	garbage collector
+
+	mu      sync.Mutex
+	current *segment              // guarded by mu; the one that is appended to
+	open    map[*segment]struct{} // guarded by mu; nil once the disk is closed
+	last    uint64                // guarded by mu; the number of the last segment
+}
+
+// Open makes a disk in a directory.
+func Open(p Params) (*Disk, error) {
+	info, err := os.Stat(p.Dir)
+	if err == nil && !info.IsDir() {
+		err = syscall.ENOTDIR
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: directory of segments: %w", shuffle.ErrDisk, err)
+	}
+	p = p.withDefaults()
+	return &Disk{
+		params: p, packer: newPacker(p.Ratio, p.Codecs), account: p.Quota.Account("segments"),
+		open: make(map[*segment]struct{}),
+	}, nil
+}
+
+// Close gives all space back. Nothing can be loaded any more.
+func (d *Disk) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	open := d.open
+	d.open, d.current = nil, nil
+	var errs []error
+	for s := range open {
+		d.account.Add(-s.size)
+		errs = append(errs, s.file.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("%w: close segments: %w", shuffle.ErrDisk, err)
+	}
+	return nil
+}
+
+// errClosed is the answer of a disk that was closed.
+var errClosed = errors.New("closed")
+
+// Store writes data, which is the caller's again when it returns.
+func (d *Disk) Store(data []byte) (element.Stored, error) {
+	if len(data) > regionMax {
+		return nil, fmt.Errorf("%w: store %d bytes: a region has at most %d", shuffle.ErrDisk, len(data), regionMax)
+	}
+	scratch := d.scratch()
+	defer d.free(scratch)
+	h := header{size: uint32(len(data))}
+	packed := (*scratch)[:headerSize]
+	packed, h.codec = d.packer.pack(packed, data)
+	*scratch = packed
+	h.stored = uint32(len(packed) - headerSize)
+
+	if err := d.admit(int64(len(packed))); err != nil {
+		return nil, fmt.Errorf("%w: store %d bytes in %s: %w", shuffle.ErrDisk, len(data), d.params.Dir, err)
+	}
+	s, at, err := d.reserve(int64(len(packed)))
+	if err != nil {
+		return nil, fmt.Errorf("%w: store %d bytes in %s: %w", shuffle.ErrDisk, len(data), d.params.Dir, explain(err))
+	}
+	h.segment, h.offset = s.id, uint64(at)
+	h.put(packed)
+	if _, err := s.file.WriteAt(packed, at); err != nil {
+		s.unref()
+		return nil, fmt.Errorf("%w: store %d bytes at %d of %s: %w", shuffle.ErrDisk, len(data), at, s.file.Name(), explain(err))
+	}
+	r := &region{segment: s, header: h}
+	runtime.AddCleanup(r, (*segment).unref, s)
+	return r, nil
+}
+
+// explain says of a full disk in plain words what it is.
+func explain(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("the disk is full: %w", err)
+	}
+	return err
+}
+
+// admit fails when n more bytes would exceed the quota, garbage being
+// collected.
+func (d *Disk) admit(n int64) error {
+	d.garbage.due(d.params.Quota, n)
+	for range 2 { // what is found the second time may have been on its way
+		if d.params.Quota.Fits(n) {
+			return nil
+		}
+		d.Collect()
+	}
+	if d.params.Quota.Fits(n) {
+		return nil
+	}
+	return fmt.Errorf("the quota of %d bytes is used up", d.params.Quota.Limit())
+}
+
+// Collect gives back the space of what nobody refers to any more.
+func (d *Disk) Collect() { d.garbage.collect() }
+
+// reserve returns where the next n bytes go. The segment has one reference
+// more then.
+func (d *Disk) reserve(n int64) (*segment, int64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open == nil {
+		return nil, 0, errClosed
+	}
+	s := d.current
+	if s == nil || s.size > fileHeaderSize && s.size+n > d.params.SegmentBytes {
+		var err error
+		if s, err = d.next(); err != nil {
+			return nil, 0, err
+		}
+	}
+	at := s.size
+	s.size += n
+	s.references++
+	d.account.Add(n)
+	return s, at, nil
+}
+
+// next makes a segment and appends to it from then on. The caller holds mu.
+func (d *Disk) next() (*segment, error) {
+	file, err := d.params.Files.CreateTemp(d.params.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("new segment: %w", err)
+	}
+	d.last++
+	s := &segment{disk: d, file: file, id: d.last, size: fileHeaderSize, references: 1}
+	if _, err := file.WriteAt(putFileHeader(nil, s.id), 0); err != nil {
+		return nil, errors.Join(fmt.Errorf("new segment %s: %w", file.Name(), err), file.Close())
+	}
+	d.open[s] = struct{}{}
+	d.account.Add(s.size)
+	before := d.current
+	d.current = s
+	if before != nil {
+		if f := d.unref(before); f != nil { // rarely, so soon
+			_ = f.Close() // as below
+		}
+	}
+	return s, nil
+}
+
+// unref takes a reference to a segment back. The last gives back its space:
+// the file returned is to be closed then. The caller holds mu.
+func (d *Disk) unref(s *segment) io.Closer {
+	s.references--
+	if _, open := d.open[s]; !open || s.references > 0 {
+		return nil
+	}
+	delete(d.open, s)
+	d.account.Add(-s.size)
+	return s.file
+}
+
+// scratch returns memory to pack a region into.
+func (d *Disk) scratch() *[]byte {
+	if b, ok := d.buffers.Get().(*[]byte); ok {
+		return b
+	}
+	b := make([]byte, 0, scratchBytes)
+	return &b
+}
+
+// free keeps memory for the next region, unless it is unusually large.
+func (d *Disk) free(b *[]byte) {
+	if cap(*b) <= scratchMax {
+		d.buffers.Put(b)
+	}
+}
+
+const (
+	scratchBytes = 256 << 10
+	scratchMax   = 4 << 20
+)

@@ -1,0 +1,100 @@
+package segment
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"syscall"
+)
+
+// faulty makes files in memory that fail as they are told.
+type faulty struct {
+	mu sync.Mutex
+	// space is what is left on the disk; less than 0 is no end.
+	space                int64
+	failRead, failCreate error
+	files                []*memFile
+}
+
+func (f *faulty) CreateTemp(string) (File, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failCreate != nil {
+		return nil, f.failCreate
+	}
+	file := &memFile{fs: f}
+	f.files = append(f.files, file)
+	return file, nil
+}
+
+// openFiles is the number of files that have not been closed.
+func (f *faulty) openFiles() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := 0
+	for _, file := range f.files {
+		if !file.closed {
+			n++
+		}
+	}
+	return n
+}
+
+type memFile struct {
+	fs     *faulty
+	data   []byte
+	closed bool
+}
+
+var errFileClosed = errors.New("file closed")
+
+func (m *memFile) Name() string { return "mem" }
+
+func (m *memFile) WriteAt(p []byte, off int64) (int, error) {
+	m.fs.mu.Lock()
+	defer m.fs.mu.Unlock()
+	if m.closed {
+		return 0, errFileClosed
+	}
+	n := len(p)
+	if m.fs.space >= 0 {
+		n = int(min(int64(n), m.fs.space))
+		m.fs.space -= int64(n)
+	}
+	if more := int(off) + n - len(m.data); more > 0 {
+		m.data = append(m.data, make([]byte, more)...)
+	}
+	copy(m.data[off:], p[:n])
+	if n < len(p) {
+		return n, syscall.ENOSPC
+	}
+	return n, nil
+}
+
+func (m *memFile) ReadAt(p []byte, off int64) (int, error) {
+	m.fs.mu.Lock()
+	defer m.fs.mu.Unlock()
+	switch {
+	case m.closed:
+		return 0, errFileClosed
+	case m.fs.failRead != nil:
+		return 0, m.fs.failRead
+	case off >= int64(len(m.data)):
+		return 0, io.EOF
+	}
+	n := copy(p, m.data[off:])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (m *memFile) Close() error {
+	m.fs.mu.Lock()
+	defer m.fs.mu.Unlock()
+	if m.closed {
+		return errFileClosed
+	}
+	m.closed, m.data = true, nil
+	return nil
+}
