@@ -92,6 +92,9 @@ func keepsState(s *plan.Stage) bool {
 // execute runs the bundle to its end.
 func (d *driver) execute(ctx context.Context, x *execution, b *harness.Bundle, timers []*timer.Timer) fact {
 	done, err := d.process(ctx, x, b, timers)
+	if broken := x.state.broken.Load(); broken != nil && err != nil {
+		err = errors.Join(*broken, err)
+	}
 	if err != nil {
 		return bundleFailed{
 			id: x.id, err: err, lost: errors.Is(err, harness.ErrWorkerLost), fatal: errors.Is(err, shuffle.ErrDisk),

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
 )
 
@@ -29,6 +31,10 @@ type bundleState struct {
 	written *scopes
 	// split tells apart values that the runner cannot.
 	split splitter
+
+	// broken is an error of the disk, which an SDK is told of but would not tell
+	// on as such.
+	broken atomic.Pointer[error]
 
 	// mu is held for reading by each request.
 	mu    sync.RWMutex
@@ -70,8 +76,10 @@ var (
 // Prompt implements harness.State.
 func (b *bundleState) Prompt(key harness.StateKey) bool {
 	switch k := key.(type) {
-	case harness.SideInputKey, harness.PageKey:
+	case harness.SideInputKey:
 		return true
+	case harness.PageKey:
+		return false // it may be on disk
 	case harness.UserStateKey:
 		return k.Part != harness.PartMapEntries // for which an SDK may be asked
 	}
@@ -321,6 +329,9 @@ func (b *bundleState) write(op string, key harness.StateKey, f func(state.Cell, 
 func (b *bundleState) wrap(op string, key harness.StateKey, err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, shuffle.ErrDisk) {
+		b.broken.Store(&err)
 	}
 	switch k := key.(type) {
 	case harness.SideInputKey:

@@ -2,12 +2,19 @@ package engine
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 )
 
@@ -100,5 +107,103 @@ func TestAccountsFollowCollectors(t *testing.T) {
 	other.release()
 	if usage := budget.Usage(); !maps.Equal(usage, map[string]int64{"output": 0}) {
 		t.Errorf("after both are, %v", usage)
+	}
+}
+
+// bulkPlan is a source of n elements of a KiB that a keyed stage and a grouping
+// read.
+func bulkPlan(n int) *simPlan {
+	bytes := coder.Must(coder.Bytes)
+	kv := coder.Must(coder.KV, bytes, bytes)
+	p := &plan.Plan{KeyGroups: 4, Environments: []plan.EnvironmentID{"a"}}
+	edges := []*coder.Coder{bytes, kv, kv, coder.Must(coder.KV, bytes, coder.Must(coder.Iterable, bytes))}
+	for i, c := range edges {
+		p.Edges = append(p.Edges, &plan.Edge{ID: plan.EdgeID(i), Name: fmt.Sprintf("e%d", i), Value: c, Windowing: global(), Bounded: true})
+	}
+	user := &plan.Executable{Environment: "a", Transforms: []plan.Transform{{ID: "t", Name: "t", URN: "test"}}}
+	in := func(e plan.EdgeID, port plan.TransformID, keyed bool) *plan.Input {
+		return &plan.Input{Edge: e, Port: port, Keyed: keyed}
+	}
+	out := func(e plan.EdgeID, port plan.TransformID) []plan.Output { return []plan.Output{{Edge: e, Port: port}} }
+	p.Stages = []*plan.Stage{
+		{ID: 0, Name: "impulse", Kind: &plan.Impulse{}, Outputs: out(0, "")},
+		{ID: 1, Name: "source", Kind: user, Input: in(0, "in", false), Outputs: out(1, "out")},
+		{ID: 2, Name: "keyed", Kind: user, Input: in(1, "in", true), Outputs: out(2, "out")},
+		{ID: 3, Name: "group", Kind: &plan.GroupByKey{Windowing: global(), Key: bytes, Value: bytes}, Input: in(2, "", true), Outputs: out(3, "")},
+		{ID: 4, Name: "sink", Kind: user, Input: in(3, "in", false)},
+	}
+	padding := strings.Repeat("x", 100)
+	emit := func([]byte) (all [][]byte) {
+		for i := range n {
+			all = append(all, pair(strconv.Itoa(i%50), padding+strconv.Itoa(i)))
+		}
+		return all
+	}
+	same := func(v []byte) [][]byte { return [][]byte{v} }
+	return &simPlan{plan: p, ops: []simOp{nil, emit, same, nil, func([]byte) [][]byte { return nil }}}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	const limit, elements, open = 400_000, 20_000, 300_000
+	var most atomic.Int64
+	budget := shuffle.NewBudget(nil, limit)
+	disk := &fakeDisk{}
+	watch := func(_ *fakeWorker, b *harness.Bundle) error {
+		for used := budget.Used(); b.Stage.ID < 3 && used > most.Load(); { // a grouping has its own bounds
+			most.Store(used)
+		}
+		return nil
+	}
+	p := bulkPlan(elements)
+	job := New(p.plan, Options{Host: &fakeHost{plan: p, before: watch}, Memory: budget, Disk: disk, SplitInterval: time.Hour})
+	job.impl.spill.OpenBytes = open
+	if err := job.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkReleased(job); err != nil {
+		t.Error(err)
+	}
+	stages := job.Status().Stages
+	if got := stages[3].ElementsIn; got != elements {
+		t.Errorf("%d elements were grouped, want %d", got, elements)
+	}
+	if in := stages[4].BytesIn; in < 5*limit || disk.stored.Load() < 2*in-2*limit {
+		t.Errorf("of %d bytes that were stored twice only %d went to disk", in, disk.stored.Load())
+	}
+	if most.Load() < limit || most.Load() > limit+2*open {
+		t.Errorf("at most %d bytes were in memory, of %d", most.Load(), limit)
+	}
+}
+
+func TestQuotaFailsTheJob(t *testing.T) {
+	p := bulkPlan(20_000)
+	disk := &fakeDisk{limit: 1_000_000}
+	h := &fakeHost{plan: p}
+	_, err := run(t, h, Options{Memory: shuffle.NewBudget(nil, 100_000), Disk: disk})
+	var failed *BundleError
+	if !errors.Is(err, shuffle.ErrDisk) || !errors.As(err, &failed) || failed.Attempts != 1 || !strings.Contains(err.Error(), "quota of 1000000") {
+		t.Errorf("the job ended with %v", err)
+	}
+}
+
+// What lies on disk and is read by a state request fails the job too, though an
+// SDK stands between the two that does not know the error.
+func TestDiskFailsTheJobThroughAnSDK(t *testing.T) {
+	broken := &fakeDisk{fails: func() bool { return true }}
+	b := element.Block{Pages: []*element.Page{{Token: "a", Chunks: []element.Chunk{{Stored: &fakeStored{disk: broken}}}}}}
+	p := bulkPlan(1)
+	h := &fakeHost{plan: p, before: func(_ *fakeWorker, hb *harness.Bundle) error {
+		st, ok := hb.State.(*bundleState)
+		if !ok || hb.Stage.ID != 4 {
+			return nil
+		}
+		st.input = []element.Block{b}
+		_, _, err := st.Get(t.Context(), harness.PageKey{Token: "a"}, nil)
+		return fmt.Errorf("the SDK said: %v", err) //nolint:errorlint // an SDK returns text
+	}}
+	_, err := run(t, h, Options{})
+	var failed *BundleError
+	if !errors.Is(err, shuffle.ErrDisk) || !errors.As(err, &failed) || failed.Attempts != 1 {
+		t.Errorf("the job ended with %v", err)
 	}
 }
