@@ -23,6 +23,7 @@ import (
 //	timers   timers that are set
 //	output   what running bundles have written and not committed
 //	running  input that running bundles have loaded from disk
+//	group    what groupings work on: input that they have loaded, tables, pages
 //	views    side inputs
 //	state    user state and what operators keep
 type accounts struct{ queues, timers, output, running *shuffle.Account }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 
@@ -50,9 +51,10 @@ func newOperation(b *harness.Bundle) (*operation, error) {
 func newOperators(p *plan.Plan, o Options, spill *shuffle.Spill, call caller) (map[plan.StageID]operator, error) {
 	var tokens atomic.Int64
 	m := &operatorMaker{plan: p, call: call, params: group.Params{
-		PagedBytes: o.PagedBytes,
-		Spill:      spill,
-		Token:      func() string { return strconv.FormatInt(tokens.Add(1), 36) },
+		PagedBytes:  o.PagedBytes,
+		MemoryBytes: groupingBytes(o.Memory),
+		Spill:       spill,
+		Token:       func() string { return strconv.FormatInt(tokens.Add(1), 36) },
 	}}
 	operators := make(map[plan.StageID]operator)
 	for _, s := range p.Stages {
@@ -63,6 +65,17 @@ func newOperators(p *plan.Plan, o Options, spill *shuffle.Spill, call caller) (m
 		operators[s.ID] = run
 	}
 	return operators, nil
+}
+
+// groupingBytes is how much one grouping may load into memory, 0 if there is no
+// bound: all that run at a time, as many as there are cores, together have a
+// quarter of the budget.
+func groupingBytes(memory *shuffle.Budget) int {
+	const share = 4
+	if memory == nil || memory.Limit() == 0 {
+		return 0
+	}
+	return max(1, int(memory.Limit()/int64(share*runtime.GOMAXPROCS(0))))
 }
 
 // operatorMaker makes the operators of a plan.

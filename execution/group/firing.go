@@ -41,15 +41,15 @@ type pane struct {
 	context trigger.Context
 
 	// fresh are the values of the bundle that are kept, but not yet in state.
-	fresh run
-	// stored are the chunks in state; loaded says that they have been read,
-	// discarded that they are to be cleared.
-	stored            [][]byte
+	fresh values
+	// stored are those in state; loaded says that they have been read, discarded
+	// that they are to be cleared.
+	stored            []piece
 	loaded, discarded bool
 	// emitted counts the bytes that panes of the bundle have repeated.
 	emitted int
 	// shown is what the view's window is to hold, if anything was fired.
-	shown *run
+	shown *values
 }
 
 // windows executes the bundle where windows do not merge.
@@ -91,7 +91,7 @@ func (f *firing) open(key, window []byte, address string) (*pane, error) {
 		end:    min(end, element.MaxTime-1),
 		expiry: windowing.Expiry(end, f.windowing.AllowedLateness),
 		waited: element.MaxTime,
-		fresh:  run{table: f.table},
+		fresh:  values{table: f.table},
 	}
 	t := f.bundle.Time
 	p.context = trigger.Context{
@@ -152,28 +152,28 @@ func (f *firing) begin(p *pane) {
 
 // take fires the window if a clock has moved on, and then takes in the values
 // of an entry.
-func (f *firing) take(p *pane, values []uint32) error {
+func (f *firing) take(p *pane, order []uint32) error {
 	if p.exists && !p.memory.closed {
 		if err := f.ask(p); err != nil {
 			return err
 		}
 	}
-	if len(values) == 0 {
+	if len(order) == 0 {
 		return nil
 	}
 	if f.passed(p.expiry) || p.memory.closed {
-		f.bundle.Dropped += int64(len(values))
+		f.bundle.Dropped += int64(len(order))
 		return nil
 	}
 	if !p.exists {
 		f.begin(p)
 	}
-	for n := range values {
+	for n := range order {
 		if p.memory.closed {
-			f.bundle.Dropped += int64(len(values) - n)
+			f.bundle.Dropped += int64(len(order) - n)
 			return nil
 		}
-		f.add(p, values[n:])
+		f.add(p, order[n:])
 		if p.emitted > f.params.RefiredBytes {
 			continue
 		}
@@ -197,15 +197,16 @@ func (f *firing) askAmid(p *pane) error {
 	return f.ask(p)
 }
 
-// add takes in the first of values, of which the fresh ones are those before.
-func (f *firing) add(p *pane, values []uint32) {
+// add takes in the first of values of the table. Those that are fresh are the
+// ones before it.
+func (f *firing) add(p *pane, order []uint32) {
 	m := &p.memory
-	at := values[0]
+	at := order[0]
 	v := &f.table.values[at]
-	if len(p.fresh.values) == 0 {
-		p.fresh.values = values[:0]
+	if len(p.fresh.order) == 0 {
+		p.fresh.order = order[:0]
 	}
-	p.fresh.values = p.fresh.values[:len(p.fresh.values)+1]
+	p.fresh.order = p.fresh.order[:len(p.fresh.order)+1]
 	p.fresh.total++
 	p.fresh.bytes += int(v.end - v.start)
 	if m.fresh == 0 && f.passed(p.end) {
@@ -267,7 +268,7 @@ func (f *firing) fire(p *pane, expires bool) error {
 	if closes || f.windowing.Accumulation == plan.Discarding {
 		p.discarded = p.discarded || m.count > 0
 		p.stored, m.count, m.bytes = nil, 0, 0
-		p.fresh = run{table: f.table}
+		p.fresh = values{table: f.table}
 	}
 	return nil
 }
@@ -329,14 +330,14 @@ func (f *firing) emit(p *pane, info element.Pane) error {
 	values := p.fresh
 	if m.count > 0 {
 		if !p.loaded {
-			var err error
-			if p.stored, err = state.Get(f.bundle.State, p.id, entryValues); err != nil {
+			chunks, err := state.Get(f.bundle.State, p.id, entryValues)
+			if err != nil {
 				return err
 			}
-			p.loaded = true
+			p.stored, p.loaded = stored(chunks), true
 		}
-		values.chunks = p.stored
-		values.total += int(m.count)
+		values.pieces = p.stored
+		values.total += m.count
 		values.bytes += int(m.bytes)
 	}
 	if f.view {
@@ -397,17 +398,22 @@ func (f *firing) show(p *pane) error {
 	if p.shown == nil {
 		return nil
 	}
-	c := Contents{Window: p.window, Chunks: p.shown.collect(f.params.BlockBytes), Count: p.shown.total}
+	chunks, err := p.shown.collect(f.params.BlockBytes)
+	if err != nil {
+		return err
+	}
+	c := Contents{Window: p.window, Chunks: chunks, Count: int(p.shown.total)}
 	p.shown = nil
 	return f.bundle.Show(c)
 }
 
 // store appends the values of the bundle that are kept.
 func (f *firing) store(p *pane) error {
-	p.memory.count += int64(p.fresh.total)
+	p.memory.count += p.fresh.total
 	p.memory.bytes += int64(p.fresh.bytes)
 	data := f.scratch[:0]
-	for v := range p.fresh.pieces() {
+	for _, i := range p.fresh.order {
+		v := f.table.at(f.table.values[i].extent)
 		if len(data) > 0 && len(data)+len(v) > f.params.BlockBytes {
 			if err := f.bundle.State.Append(p.id, entryValues, data); err != nil {
 				return err

@@ -5,7 +5,8 @@
 // are indexed in one table small enough for the processor's caches, the
 // values are never copied until they are written out, and groups are
 // independent of one another. Of an element only the header and the extent of
-// the key are looked at.
+// the key are looked at. A group that memory has no room for is grouped in
+// parts, which are merged.
 //
 // There are two that do so. A [Grouper] has input that is complete: every
 // window fires once, on time, and merging windows are merged over all values of
@@ -32,6 +33,7 @@ type Grouper struct {
 	params  Params
 	// merge is nil where windows do not merge.
 	merge MergeFunc
+	sizes runSizes
 }
 
 // Params are the settings of a Grouper.
@@ -43,13 +45,20 @@ type Params struct {
 	BlockBytes int
 	// Token makes the name of a paged value, unique in the job.
 	Token func() string
-	// ValuesMax bounds the values of one Run, each counted once per window;
-	// default and most is 1<<31 - 1, which is what the wire format of an
-	// iterable can count.
+	// ElementBytesMax bounds an element whose values cannot be paged; default
+	// and most is what a message can hold.
+	ElementBytesMax int
+	// ValuesMax bounds the values that are looked at together, each counted once
+	// per window; default and most is 1<<31 - 1. A Run with more groups them in
+	// parts, a bundle of a Panes fails.
 	ValuesMax int
+	// MemoryBytes is what a Run may hold in memory besides blocks that are there
+	// already; default no bound. Beyond that, it groups in parts, which go
+	// through Spill.
+	MemoryBytes int
 	// Merge merges windows where only the SDK can; else nil.
 	Merge MergeFunc
-	// Spill says where what is grouped lies; default in memory.
+	// Spill takes pages and parts; default memory.
 	Spill *shuffle.Spill
 }
 
@@ -67,6 +76,11 @@ func New(kind *plan.GroupByKey, params Params) (*Grouper, error) {
 		},
 		kind:   kind,
 		params: params,
+		sizes:  sizesFor(params.MemoryBytes, params.BlockBytes),
+	}
+	if params.MemoryBytes > 0 {
+		const indexBytes = 32 // of a value
+		g.indexer.valuesMax = min(params.ValuesMax, max(params.MemoryBytes/indexBytes, 1))
 	}
 	if err := checkWindows(kind.Windowing); err != nil {
 		return nil, fmt.Errorf("group by key: %w", err)
@@ -83,45 +97,31 @@ func (p Params) withDefaults() Params {
 		p.BlockBytes = 1 << 20
 	}
 	const valuesMax = 1<<31 - 1
-	if p.ValuesMax <= 0 || p.ValuesMax > valuesMax {
-		p.ValuesMax = valuesMax
-	}
+	p.ValuesMax = bounded(p.ValuesMax, valuesMax)
+	// A message has other parts besides.
+	const elementMax = 1<<31 - 1<<20
+	p.ElementBytesMax = bounded(p.ElementBytesMax, elementMax)
 	return p
+}
+
+// bounded returns a limit that is set and not above most, or else most.
+func bounded(limit, most int) int {
+	if limit <= 0 || limit > most {
+		return most
+	}
+	return limit
 }
 
 // Run groups the elements of the blocks, which hold whole key groups, and
 // emits blocks of output.
 func (g *Grouper) Run(ctx context.Context, input []element.Block, emit func(element.Block) error) error {
-	if err := g.run(ctx, input, emit); err != nil {
+	r := &grouping{Grouper: g, home: newRoom(g.params.Spill)}
+	defer r.home.release()
+	r.writer = writer{params: &g.params, paged: g.kind.PagedValues, emit: emit, home: r.home}
+	if err := r.run(ctx, input); err != nil {
 		return fmt.Errorf("group by key: %w", err)
 	}
 	return nil
-}
-
-func (g *Grouper) run(ctx context.Context, input []element.Block, emit func(element.Block) error) error {
-	t, err := g.indexer.index(ctx, input)
-	if err != nil {
-		return err
-	}
-	if g.merge != nil {
-		if err := mergeTable(ctx, g.merge, t); err != nil {
-			return err
-		}
-	}
-	t.sort()
-	// No more than what the input can need.
-	w := &writer{params: &g.params, paged: g.kind.PagedValues, emit: emit, room: t.bytes + 64*len(t.entries)}
-	for i := range t.entries {
-		if i%1024 == 0 && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if e := &t.entries[i]; e.count > 0 {
-			if err := g.write(w, t, e); err != nil {
-				return err
-			}
-		}
-	}
-	return w.flush()
 }
 
 // paneOnTime is the encoded pane of the one firing of a window: on time,
@@ -129,23 +129,3 @@ func (g *Grouper) run(ctx context.Context, input []element.Block, emit func(elem
 //
 //nolint:gochecknoglobals // a constant
 var paneOnTime = coder.PutPane(nil, element.Pane{First: true, Last: true, Timing: element.OnTime})
-
-func (g *Grouper) write(w *writer, t *table, e *entry) error {
-	window := t.at(e.window)
-	end, err := g.kind.Windowing.Window.WindowEnd(window)
-	if err != nil {
-		return err
-	}
-	at := end
-	switch g.kind.Windowing.OutputTime {
-	case plan.EndOfWindow:
-	case plan.Earliest:
-		at = min(e.earliest, end)
-	case plan.Latest:
-		at = min(e.latest, end)
-	}
-	return w.write(&grouped{
-		key: t.at(e.key), window: window, at: at, pane: paneOnTime,
-		values: run{table: t, values: t.of(e), total: int(e.count), bytes: e.bytes},
-	})
-}

@@ -560,25 +560,6 @@ func TestRunEnds(t *testing.T) {
 	})
 }
 
-func TestRunBoundsValues(t *testing.T) {
-	// Three elements in two windows each are six values.
-	var b element.Block
-	for range 3 {
-		b.Data = record{windows: []span{{0, 10}, {5, 15}}, key: "k"}.encode(b.Data)
-		b.Count++
-	}
-	for limit, want := range map[int]string{5: "too many values in one bundle: more than 5", 6: "", 0: "", -1: ""} {
-		g, err := group.New(kind(windowings()["fixed"], plan.EndOfWindow), group.Params{ValuesMax: limit})
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = g.Run(t.Context(), []element.Block{b}, func(element.Block) error { return nil })
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
-			t.Errorf("limit %d: got error %v, want %q", limit, err, want)
-		}
-	}
-}
-
 func TestRunFromManyGoroutines(t *testing.T) {
 	params := group.Params{PagedBytes: 10, BlockBytes: 100, Token: tokens()}
 	k := kind(windowings()["sessions"], plan.EndOfWindow)

@@ -161,7 +161,9 @@ func (p *Panes) Run(ctx context.Context, b *Bundle) error {
 	t.sort()
 	b.Dropped = 0
 	r := &firing{Panes: p, bundle: b, table: t, due: p.dueTimers(t, b.Due)}
-	r.writer = writer{params: &p.params.Params, paged: p.paged, emit: b.Emit}
+	home := newRoom(p.params.Spill)
+	defer home.release()
+	r.writer = writer{params: &p.params.Params, paged: p.paged, emit: b.Emit, home: home}
 	if p.merging {
 		err = r.mergingKeys(ctx)
 	} else {

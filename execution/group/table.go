@@ -28,6 +28,9 @@ type table struct {
 	// max bounds the number of values.
 	max   int
 	bytes int
+	// loaded counts the bytes in data that nobody else holds, counted what of the
+	// table was counted as held.
+	loaded, counted int
 }
 
 // extent is where some bytes lie.
@@ -68,10 +71,20 @@ func (t *table) full(n int) bool {
 	return len(t.values)+n > t.max && len(t.values) > 0 || len(t.data[0]) > ownBytesMax
 }
 
-// resident is the memory that the table itself takes.
+// resident is the memory that the table takes.
 func (t *table) resident() int {
 	const entryBytes, valueBytes, slotBytes, timeBytes = 56, 16 + 4, 8, 8
-	return len(t.data[0]) + entryBytes*cap(t.entries) + valueBytes*cap(t.values) + slotBytes*len(t.slots) + timeBytes*cap(t.times)
+	return t.loaded + len(t.data[0]) + entryBytes*len(t.entries) + valueBytes*len(t.values) + slotBytes*len(t.slots) + timeBytes*len(t.times)
+}
+
+// reset empties the table.
+func (t *table) reset() {
+	clear(t.data)
+	clear(t.slots)
+	*t = table{
+		data: t.data[:1], slots: t.slots, entries: t.entries[:0], values: t.values[:0],
+		order: t.order, times: t.times[:0], max: t.max,
+	}
 }
 
 // at returns bytes that the table refers to.
@@ -188,7 +201,7 @@ func (t *table) sort() {
 		t.entries[i].first = first
 		first += t.entries[i].count
 	}
-	t.order = make([]uint32, len(t.values))
+	t.order = slices.Grow(t.order[:0], len(t.values))[:len(t.values)]
 	for i := range t.values {
 		e := t.values[i].entry
 		t.order[next[e]] = uint32(i)
