@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/gorunner/gorunner/internal/early"
 	"github.com/gorunner/gorunner/runner"
 )
 
@@ -133,7 +135,7 @@ func serve(ctx context.Context, c config) (err error) {
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", c.listen)
+	listener, err := listenJobs(c.listen)
 	if err != nil {
 		return errors.Join(fmt.Errorf("listen for the Job API (--listen, --job_port): %w", err), closeListener(webListener))
 	}
@@ -175,6 +177,19 @@ func shutdown(ctx context.Context, s *runner.Server, web *http.Server) error {
 		err = errors.Join(err, web.Close())
 	}
 	return err
+}
+
+// listenJobs listens for the Job API, unless that was done when the process
+// began.
+func listenJobs(address string) (net.Listener, error) {
+	if host, text, err := net.SplitHostPort(address); err == nil && host == "127.0.0.1" {
+		port, _ := strconv.Atoi(text) // what is no number is nobody's port
+		if socket := early.Take(port); socket != nil {
+			defer socket.Close() // the listener has its own
+			return net.FileListener(socket)
+		}
+	}
+	return net.Listen("tcp", address)
 }
 
 // listenHTTP listens for HTTP. The listener is nil if there is none.
