@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -82,26 +83,33 @@ func TestMedianOf(t *testing.T) {
 
 func TestTable(t *testing.T) {
 	m := &match{
-		settings: settings{peers: true},
-		workload: workload{name: "w", records: 1000, unit: "records"},
+		settings: settings{peers: true, ceiling: true, peerTimeout: 100 * time.Second},
+		workload: goWorkload("w", 1000, "w").wants(0.8, 10),
 		runs: map[string][]run{
-			"Prism": {{seconds: 4, runnerPeak: 3 << 20}, {seconds: 9}, {seconds: 8}},
-			ours:    {{seconds: 2, runner: time.Second}, {seconds: 3}, {seconds: 1}},
-			"Prism, GOMAXPROCS=8": {
+			prism: {{seconds: 4, runnerPeak: 3 << 20}, {seconds: 9}, {skipped: true}},
+			ours:  {{seconds: 2, executed: 2, runner: time.Second}, {seconds: 3, executed: 2.5}, {seconds: 1, executed: 1}},
+			prism8: {
 				{err: errors.New("out\nof | memory")},
 			},
+			ceiling: {{seconds: 1}, {seconds: 2}, {seconds: 0.5}}, // shares 0.5, 0.8, 0.5
 		},
 	}
-	got := m.table()
+	got := m.rows()
 	for _, want := range []string{
-		"| Prism | 8.00 (4.00-9.00) | 125.0 records", "| 3.00x |", // ratios 2, 3, 8
-		"| Prism, GOMAXPROCS=8 | failed: out of / memory |",
-		"| gorunner | 2.00 (1.00-3.00) | 500.0 records",
+		"| Prism | 6.50 (4.00-9.00) | 153.8 | 2.50x |", // ratios 2 and 3
+		"|  | Prism, GOMAXPROCS=8 | failed: out of / memory |",
+		"| gorunner | 2.00 (1.00-3.00) | 500.0 |  | 0 |", "| 50 % |",
 	} {
-		want, _, _ = strings.Cut(want, " records")
 		if !strings.Contains(got, want) {
 			t.Errorf("table lacks %q:\n%s", want, got)
 		}
+	}
+	if got, want := m.barRow(), "| w | **50 %** | 80 % | **2.50x** | 10.00x |\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	m.runs[prism8][0].err = fmt.Errorf("%w 100s", errTooLong)
+	if got := m.rows(); !strings.Contains(got, "took longer than 100s |  | more than 50.00x") {
+		t.Errorf("what has not ended is not told:\n%s", got)
 	}
 }
 

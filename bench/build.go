@@ -10,20 +10,21 @@ import (
 )
 
 // binaries are the programs that a match needs.
-type binaries struct{ gorunner, prism, pipelines, cache string }
+type binaries struct{ gorunner, prism, pipelines, ceiling, cache string }
 
 // newBuild builds what there is to measure, and with.
 func newBuild(ctx context.Context, s settings) (binaries, error) {
-	cache := filepath.Join(s.root, ".cache", "bench")
+	cache := s.cache
 	b := binaries{
 		gorunner: filepath.Join(cache, "gorunner"), prism: filepath.Join(cache, "prism"),
-		pipelines: filepath.Join(cache, "pipelines"), cache: cache,
+		pipelines: filepath.Join(cache, "pipelines"), ceiling: filepath.Join(cache, "ceiling"), cache: cache,
 	}
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return b, err
 	}
 	err := errors.Join(
 		goBuild(ctx, s.root, b.gorunner, "./cmd/gorunner"),
+		goBuild(ctx, s.root, b.ceiling, "./bench/ceiling"),
 		goBuild(ctx, s.root, b.pipelines, "./bench/pipelines"))
 	if err == nil && s.peers {
 		err = goBuild(ctx, filepath.Join(s.root, "conformance", "gosuite"), b.prism, "github.com/apache/beam/sdks/v2/go/cmd/prism")

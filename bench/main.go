@@ -1,15 +1,16 @@
 // Command bench measures gorunner side by side with Prism, Beam's own local
-// runner: the same pipelines, in the same run, turn by turn.
+// runner, and with the ceiling: what the SDK harness can do at most.
 //
 //	go run ./bench                          # everything, three rounds
-//	go run ./bench -filter=gbk -pairs=5     # one workload, five rounds
+//	go run ./bench -filter=gbk -pairs=5     # the workloads with that in their names
 //	go run ./bench -scale=0.01 -pairs=1     # a try-out
+//	go run ./bench -scaling                 # how cost grows with the work
 //
 // A round runs a workload once on each contender, so that what slows down the
-// machine slows down all of them; the result is the median over the rounds.
-// Each run gets a server of its own. The worker is the client (LOOPBACK), so
-// that the CPU time of runner and worker is told apart. The table goes to
-// standard output and to out/bench.md.
+// machine slows down all of them; results are medians over the rounds. Each run
+// gets a server of its own. The worker is the client (LOOPBACK), so that the CPU
+// time of runner and worker is told apart. The tables go to standard output and
+// to out/bench.md.
 package main
 
 import (
@@ -21,7 +22,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"strings"
 	"time"
 )
 
@@ -30,11 +30,17 @@ type settings struct {
 	pairs   int
 	scale   float64
 	filter  *regexp.Regexp
+	replays int
 	timeout time.Duration
-	peers   bool
-	root    string
-	python  string
-	table   string
+	// peerTimeout is the same for Prism.
+	peerTimeout time.Duration
+	peers       bool
+	ceiling     bool
+	scaling     bool
+	root        string
+	cache       string
+	python      string
+	table       string
 }
 
 func main() {
@@ -42,8 +48,12 @@ func main() {
 	filter := flag.String("filter", ".", "regular expression over the names of the workloads")
 	flag.IntVar(&s.pairs, "pairs", 3, "number of rounds")
 	flag.Float64Var(&s.scale, "scale", 1, "factor for the size of every workload")
+	flag.IntVar(&s.replays, "replays", 2, "replays of each kind on the ceiling, each round")
 	flag.DurationVar(&s.timeout, "timeout", 15*time.Minute, "limit of a single run")
-	flag.BoolVar(&s.peers, "peers", true, "run the peer too")
+	flag.DurationVar(&s.peerTimeout, "peer-timeout", 100*time.Second, "limit of a single run of Prism")
+	flag.BoolVar(&s.peers, "peers", true, "run the peers too")
+	flag.BoolVar(&s.ceiling, "ceiling", true, "run the ceiling too")
+	flag.BoolVar(&s.scaling, "scaling", false, "measure how cost grows with the work, instead")
 	flag.StringVar(&s.root, "root", ".", "folder of the repository")
 	flag.StringVar(&s.python, "python", ".venv/bin/python", "Python with Beam")
 	flag.StringVar(&s.table, "table", "out/bench.md", "file for the table")
@@ -66,28 +76,44 @@ func bench(ctx context.Context, s settings) error {
 		return err
 	}
 	s.root = root
+	s.cache = filepath.Join(root, ".cache", "bench")
 	b, err := newBuild(ctx, s)
 	if err != nil {
 		return err
 	}
-	var tables []string
+	if s.scaling {
+		return scaling(ctx, b, s)
+	}
+	rows, bars := tableHead, barHead
+	found := false
 	for _, w := range workloads(s.scale) {
 		if !s.filter.MatchString(w.name) {
 			continue
 		}
+		found = true
 		m := &match{build: b, settings: s, workload: w}
 		if err := m.run(ctx); err != nil {
 			return fmt.Errorf("workload %s: %w", w.name, err)
 		}
-		tables = append(tables, m.table())
-		fmt.Println(tables[len(tables)-1])
+		rows += m.rows()
+		bars += m.barRow()
+		// Written each time, so that an interrupted measurement is not lost.
+		if err := s.write(rows + "\n" + bars); err != nil {
+			return err
+		}
 	}
-	if tables == nil {
+	if !found {
 		return fmt.Errorf("no workload matches %q", s.filter)
 	}
-	text := fmt.Sprintf("# Measured with %s on %d cores, %d rounds, scale %g\n\n%s\n",
-		runtime.Version(), runtime.NumCPU(), s.pairs, s.scale, strings.Join(tables, "\n"))
-	table := filepath.Join(root, s.table)
+	fmt.Println(rows + "\n" + bars)
+	return nil
+}
+
+// write writes the file of the tables.
+func (s *settings) write(tables string) error {
+	text := fmt.Sprintf("Measured with %s on %d cores, %s, scale %g.\n\n%s",
+		runtime.Version(), runtime.NumCPU(), plural(s.pairs, "round"), s.scale, tables)
+	table := filepath.Join(s.root, s.table)
 	if filepath.IsAbs(s.table) {
 		table = s.table
 	}
@@ -95,4 +121,11 @@ func bench(ctx context.Context, s settings) error {
 		return err
 	}
 	return os.WriteFile(table, []byte(text), 0o644)
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

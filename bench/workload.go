@@ -1,15 +1,8 @@
 package main
 
 import (
-	"bufio"
-	"errors"
-	"fmt"
-	"io"
-	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 )
 
 // workload is what is run on each contender.
@@ -20,88 +13,148 @@ type workload struct {
 	unit    string
 	// args are the arguments of the Go pipelines; nil for a Python workload.
 	args []string
+	// script is the Python program, scriptArgs its arguments.
+	script     string
+	scriptArgs []string
+	// dropIn says that the client starts the runner itself, and that it is the
+	// time from its own start to its end that counts.
+	dropIn bool
 	// textBytes is the size of the text of a word count; 0 if there is none.
 	textBytes int
-	// alone leaves out the peer, which cannot run the workload.
-	alone bool
+	// memory is our server's --memory; empty is its default.
+	memory string
+	// alone says why the peer is left out; empty if it is not.
+	alone string
+	// bounded says that the workload is about memory: there is no ceiling to
+	// compare with, because that holds all data.
+	bounded bool
+	// inFlight is the number of bundles that the workload allows to be in flight;
+	// 0 is any.
+	inFlight int
+	// twice says that the workload is also run as two jobs at the same time.
+	twice bool
+	bar   bar
 }
+
+// bar is what a workload has to reach; 0 is nothing.
+type bar struct{ share, prism float64 }
+
+// Why Prism does not run a workload.
+const (
+	prismMemory = "needs more than 14 GB: see \"What Prism cannot run\""
+)
+
+// scaled multiplies numbers of records, of which at least one is left.
+func scaled(n int, scale float64) int { return max(1, int(float64(n)*scale)) }
 
 // workloads returns all workloads, their sizes multiplied by scale.
 func workloads(scale float64) []workload {
-	n := func(records int) int { return max(1, int(float64(records)*scale)) }
-	goLoad := func(name, program string, records int, more ...string) workload {
-		return workload{name: name, records: records, unit: "records", args: append([]string{
-			"--workload=" + program, "--records=" + strconv.Itoa(records),
-		}, more...)}
+	all := append(goWorkloads(), pythonWorkloads()...)
+	for i := range all {
+		w := &all[i]
+		w.records, w.textBytes = scaled(w.records, scale), int(float64(w.textBytes)*scale)
+		if w.unit == "bytes" {
+			w.textBytes = w.records
+		}
+		count := "--records=" + strconv.Itoa(w.records)
+		if w.args != nil && w.textBytes == 0 {
+			w.args = append(w.args, count)
+		}
+		if w.script != "" && w.textBytes == 0 {
+			w.scriptArgs = append(w.scriptArgs, count)
+		}
 	}
-	alone := goLoad("gbk-1e7", "gbk", n(10_000_000), "--keys=1000", "--value_bytes=100")
-	alone.alone = true
+	return all
+}
+
+func goWorkload(name string, records int, program string, more ...string) workload {
+	return workload{name: name, records: records, unit: "records", args: append([]string{"--workload=" + program}, more...)}
+}
+
+func (w workload) wants(share, prism float64) workload {
+	w.bar = bar{share, prism}
+	return w
+}
+
+func (w workload) without(peer string) workload {
+	w.alone = peer
+	return w
+}
+
+func (w workload) within(memory string) workload {
+	w.memory, w.bounded = memory, true
+	return w
+}
+
+func goWorkloads() []workload {
+	words := goWorkload("wordcount", 100_000_000, "wordcount").wants(0.85, 4.5)
+	words.unit, words.textBytes = "bytes", words.records
+	singles := goWorkload("singles", 5000, "singles").wants(0.85, 1.8)
+	singles.inFlight = 1
+	grouped := goWorkload("gbk-1e7", 10_000_000, "gbk", "--keys=1000").wants(0.75, 0).without(prismMemory)
+	grouped.memory, grouped.twice = "1GiB", true
 	return []workload{
-		{name: "wordcount", records: n(100_000_000), unit: "bytes", args: []string{"--workload=wordcount"}, textBytes: n(100_000_000)},
-		goLoad("gbk-1e6", "gbk", n(1_000_000), "--keys=1000", "--value_bytes=100"),
-		goLoad("reshuffle-1e6", "reshuffle", n(1_000_000)),
-		goLoad("reshuffle-1e7", "reshuffle", n(10_000_000)),
-		goLoad("combine-1e7", "combine", n(10_000_000)),
-		alone,
-		{name: "python-wordcount", records: n(10_000_000), unit: "bytes", textBytes: n(10_000_000)},
+		goWorkload("pardo", 3_000_000, "pardo"),
+		goWorkload("reshuffle-1e7", 10_000_000, "reshuffle").wants(0.85, 3),
+		goWorkload("gbk-1e6", 1_000_000, "gbk", "--keys=1000").wants(0.85, 10),
+		goWorkload("gbk-1e6-keys", 1_000_000, "gbk", "--keys=1000000"),
+		grouped,
+		goWorkload("gbk-1e8", 100_000_000, "gbk", "--keys=1000000").without(prismMemory).within("1GiB"),
+		goWorkload("gbk-hot-key", 10_000_000, "gbk", "--keys=1").without(prismMemory).within("512MiB"),
+		goWorkload("combine-1e3-keys", 10_000_000, "combine", "--keys=1000"),
+		goWorkload("combine-1e6-keys", 1_000_000, "combine", "--keys=1000000").wants(0.80, 8),
+		words,
+		goWorkload("cogbk-1e6", 1_000_000, "cogbk", "--keys=100000").wants(0.80, 5.5),
+		goWorkload("sideinput", 200_000, "sideinput", "--keys=100000").wants(0.80, 7),
+		goWorkload("stateful", 60_000, "stateful", "--keys=1000").wants(0.80, 2.7),
+		goWorkload("streaming", 1_000_000, "streaming", "--keys=100", "--bundle=1000").wants(0.80, 4),
+		singles,
+		goWorkload("values-1MB", 500, "values", "--value_bytes=1000000"),
 	}
 }
 
-// The text of the word counts: words of a vocabulary, frequent ones far more
-// often than rare ones, as in a language.
-const (
-	vocabulary   = 50_000
-	wordsPerLine = 12
-	zipfExponent = 1.1
-)
+// wordCountScript is the word count that comes with Beam; it has no --records.
+const wordCountScript = "wordcount.py"
 
-// writeText makes the file of about size bytes, unless it is there, and returns
-// its name and the number of its words. Equal sizes give equal texts.
-func writeText(dir string, size int) (string, int, error) {
-	file := filepath.Join(dir, fmt.Sprintf("text-%d.txt", size))
-	if words, err := os.ReadFile(file + ".words"); err == nil {
-		n, err := strconv.Atoi(strings.TrimSpace(string(words)))
-		return file, n, err
-	}
-	out, err := os.Create(file)
-	if err != nil {
-		return "", 0, err
-	}
-	words, err := generate(out, size)
-	if err = errors.Join(err, out.Close()); err != nil {
-		return "", 0, fmt.Errorf("generate text: %w", err)
-	}
-	// Written last: an interrupted generation starts afresh.
-	return file, words, os.WriteFile(file+".words", fmt.Appendln(nil, words), 0o644)
+func pythonWorkload(name string, records int, script string, more ...string) workload {
+	return workload{name: "python-" + name, records: records, unit: "records", script: script, scriptArgs: more}
 }
 
-func generate(out io.Writer, size int) (words int, err error) {
-	const seed = 7
-	random := rand.New(rand.NewPCG(seed, seed))
-	zipf := rand.NewZipf(random, zipfExponent, 1, vocabulary-1)
-	w := bufio.NewWriter(out)
-	for written := 0; written < size; words++ {
-		end := byte(' ')
-		if words%wordsPerLine == wordsPerLine-1 {
-			end = '\n'
-		}
-		word := append(spell(zipf.Uint64()), end)
-		n, err := w.Write(word)
+func pythonWorkloads() []workload {
+	words := pythonWorkload("wordcount", 10_000_000, wordCountScript).wants(0, 1.5)
+	words.unit = "bytes"
+	tiny := pythonWorkload("tiny", 1000, "gbk.py", "--keys=10").wants(0, 1)
+	tiny.dropIn = true
+	return []workload{
+		words,
+		pythonWorkload("gbk-3e5", 300_000, "gbk.py", "--keys=1000").wants(0, 1.5),
+		pythonWorkload("gbk-3e6", 3_000_000, "gbk.py", "--keys=1000").wants(0, 1.5),
+		tiny,
+	}
+}
+
+// client returns the command line of the client, without what it must be told of
+// the runner.
+func (w *workload) client(b binaries, s settings) ([]string, error) {
+	var text []string
+	if w.textBytes > 0 {
+		file, words, err := writeText(b.cache, w.textBytes)
 		if err != nil {
-			return words, err
+			return nil, err
 		}
-		written += n
+		text = []string{"--input=" + file, "--words=" + strconv.Itoa(words)}
 	}
-	return words, w.Flush()
-}
-
-// spell makes a word of letters out of a number, at least two letters long.
-func spell(n uint64) []byte {
-	const consonants, vowels = "bcdfghklmnprstvz", "aeiou"
-	var word []byte
-	for first := true; first || n > 0; first = false {
-		word = append(word, consonants[n%16], vowels[n/16%5])
-		n /= 80
+	if w.args != nil {
+		client := append([]string{b.pipelines, "--environment_type=LOOPBACK"}, w.args...)
+		return append(client, text...), nil
 	}
-	return word
+	python := s.python
+	if !filepath.IsAbs(python) {
+		python = filepath.Join(s.root, python)
+	}
+	client := append([]string{python, filepath.Join(s.root, "bench", "pipelines", w.script)}, w.scriptArgs...)
+	if w.script == wordCountScript {
+		client = append(client, text[0], "--output="+filepath.Join(b.cache, "python-out"))
+	}
+	return client, nil
 }
