@@ -13,6 +13,7 @@ import (
 	"github.com/gorunner/gorunner/fnapi/environment"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
+	"github.com/gorunner/gorunner/shuffle/segment"
 	"github.com/gorunner/gorunner/translate"
 )
 
@@ -87,7 +88,14 @@ func Parts(opts Options) Deps {
 			}
 			return w, nil
 		},
-		Launch:        launcher.Start,
+		Launch: launcher.Start,
+		OpenDisk: func(dir string, quota *shuffle.Budget) (Disk, error) {
+			d, err := segment.Open(segment.Params{Dir: dir, Quota: quota})
+			if err != nil {
+				return nil, err // not a nil *segment.Disk in an interface
+			}
+			return d, nil
+		},
 		ServerOptions: fnapi.ServerOptions(),
 		Register:      fn.Register,
 	}
