@@ -68,8 +68,8 @@ type WorkerSpec struct {
 	Descriptors map[plan.StageID]*fnpb.ProcessBundleDescriptor
 	// Capabilities of the environment.
 	Capabilities []string
-	// Slots is the number of bundles to execute at a time, if the harness can
-	// execute more than one.
+	// Slots is the most bundles to execute at a time, if the harness can execute
+	// more than one.
 	Slots int
 	// Provision is what the harness is to know; endpoints and runner
 	// capabilities are filled in by the server. It is not changed.

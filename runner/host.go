@@ -114,7 +114,7 @@ func (h *host) announce(id harness.WorkerID, env plan.EnvironmentID, lines *tail
 		Environment:  env,
 		Descriptors:  j.translation.Descriptors,
 		Capabilities: j.environments[env].GetCapabilities(),
-		Slots:        h.server.opts.Slots,
+		Slots:        h.server.opts.MaxSlots,
 		Provision: &fnpb.ProvisionInfo{
 			PipelineOptions: j.options,
 			Dependencies:    deps,

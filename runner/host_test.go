@@ -47,7 +47,7 @@ func TestStreamingIsTranslated(t *testing.T) {
 }
 
 func TestWorkerIsToldAll(t *testing.T) {
-	w := newWorld(t, Options{Slots: 3, Endpoint: "host:1"}, func(w *world) { w.engine.run = startOne(noMore) })
+	w := newWorld(t, Options{MaxSlots: 3, Endpoint: "host:1"}, func(w *world) { w.engine.run = startOne(noMore) })
 	defer w.close()
 	id := w.start(pipeline(), map[string]any{"beam:option:x:v1": "y"})
 	if got := w.states(id); got[len(got)-1] != "DONE" {

@@ -195,6 +195,7 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		Disk:               disk,
 		Quota:              r.disk,
 		Workers:            j.workers,
+		Slots:              s.opts.Slots,
 		MaxAttempts:        j.settings.bundleAttempts,
 		MaxWorkerRestarts:  j.settings.workerRestarts,
 		BundleBytes:        j.settings.bundleBytes,

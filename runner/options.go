@@ -29,9 +29,11 @@ type Options struct {
 	// Workers is the number of workers of each environment of jobs that do not
 	// ask for a number; default 1, negative one for each core.
 	Workers int
-	// Slots is the number of bundles that a worker able to run several gets at
-	// the same time; default the number of cores, at least 2.
-	Slots int
+	// Slots is the number of bundles that workers able to run several get at the
+	// same time, all those of an environment together; default the number of
+	// cores, at least 2. MaxSlots is how many each gets at most, where bundles
+	// wait instead of computing; default 32.
+	Slots, MaxSlots int
 	// WorkerTimeout is how long a worker may take to connect; default 60 s.
 	WorkerTimeout time.Duration
 	// StopTimeout is how long the workers of a finished job may take to stop;
@@ -101,6 +103,7 @@ func (o Options) withDefaults() Options {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
 	or(&o.Slots, max(2, runtime.GOMAXPROCS(0)))
+	or(&o.MaxSlots, max(32, o.Slots))
 	or(&o.WorkerTimeout, 60*time.Second)
 	or(&o.StopTimeout, 10*time.Second)
 	or(&o.ProgressInterval, time.Second)

@@ -138,7 +138,7 @@ func BenchmarkStep(b *testing.B) {
 	for _, idle := range []int{0, 10, 100, 1000} {
 		b.Run(fmt.Sprintf("idle=%d", idle), func(b *testing.B) {
 			s := newScheduler(benchPlan(0, idle), config{
-				workers: 1, maxAttempts: 1, bundleBytes: 32 << 20, splitInterval: time.Second, checkpointInterval: time.Second,
+				workers: 1, slots: runtime.GOMAXPROCS(0), maxAttempts: 1, bundleBytes: 32 << 20, splitInterval: time.Second, checkpointInterval: time.Second,
 			})
 			s.start()
 			s.step(0, workerReady{id: nativeID, env: native, slots: 2})

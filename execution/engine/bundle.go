@@ -265,7 +265,7 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 		x.out.abandon()
 		x.out.release()
 		d.end(x, &d.failed)
-	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, drainAsked, windowsMapped, pressureChanged, taskPanicked, tick:
+	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, drainAsked, windowsMapped, pressureChanged, idleMeasured, taskPanicked, tick:
 	}
 	return f, nil
 }
@@ -297,24 +297,24 @@ func (d *driver) splitBundle(ctx context.Context, o splitBundle) {
 		// panic, or the bundle could commit without what was given back.
 		x.mu.Lock()
 		defer x.mu.Unlock()
-		d.send(guard(func() fact { return d.split(ctx, x, o.fraction) }))
+		d.send(guard(func() fact { return d.split(ctx, x, o) }))
 		return nil
 	})
 }
 
-func (d *driver) split(ctx context.Context, x *execution, fraction float64) bundleSplit {
+func (d *driver) split(ctx context.Context, x *execution, o splitBundle) bundleSplit {
 	refused := bundleSplit{id: x.id}
 	if x.handle == nil {
 		return refused
 	}
-	s, ok, err := x.handle.Split(ctx, fraction)
+	s, ok, err := x.handle.Split(ctx, o.fraction)
 	if err != nil {
 		d.log.Debug("split bundle", "stage", x.stage.Name, "bundle", x.id, "error", err)
 	}
 	if err != nil || !ok {
 		return refused
 	}
-	f, err := x.cut(s)
+	f, err := x.cut(s, o.parts)
 	if err == nil {
 		return f
 	}
@@ -324,14 +324,18 @@ func (d *driver) split(ctx context.Context, x *execution, fraction float64) bund
 	return refused
 }
 
-// cut takes what was given back out of the bundle's share.
-func (x *execution) cut(s harness.Split) (bundleSplit, error) {
+// cut takes what was given back out of the bundle's share, and divides it into
+// parts.
+func (x *execution) cut(s harness.Split, parts int) (bundleSplit, error) {
 	f := bundleSplit{id: x.id, ok: true}
 	keep, rest, err := x.share.split(x.layout, s)
 	if err != nil {
 		return f, err
 	}
 	if f.rest, err = x.makeResiduals(s.Residuals); err != nil {
+		return f, err
+	}
+	if rest, err = divide(x.layout, rest, parts); err != nil {
 		return f, err
 	}
 	for i := range rest {

@@ -331,7 +331,7 @@ func TestKeyedResiduals(t *testing.T) {
 		})
 		f, err := x.cut(harness.Split{
 			LastPrimary: -1, FirstResidual: 1, Primaries: [][]byte{value("a")}, Residuals: []harness.Residual{{Element: value("a")}},
-		})
+		}, 1)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -43,12 +43,13 @@ func (s *scheduler) dispatch() {
 		for env.free() > 0 {
 			st := s.choose(env)
 			if st == nil {
-				wake = earlier(wake, s.splitForIdle(env))
 				break
 			}
 			s.startNext(st)
 		}
+		wake = earlier(wake, s.splitForIdle(env))
 	}
+	wake = earlier(wake, s.watchIdle())
 	wake = earlier(wake, s.checkpointDue())
 	if s.pressure == full && s.heldBack > s.now {
 		wake = earlier(wake, s.heldBack)
@@ -114,7 +115,7 @@ func (s *scheduler) chooseOf(env *environment, u urgency, some func(*stageState)
 	for i := len(env.stages) - 1; i >= 0; i-- {
 		st := env.stages[i]
 		switch {
-		case !st.endless && batch != nil, !some(st), !s.startable(st, u):
+		case !st.endless && batch != nil, !some(st), !s.startable(st, u), !s.hasSlot(st):
 		case !st.endless && !env.endless:
 			return st
 		case !st.endless:
@@ -148,6 +149,14 @@ func (s *scheduler) startable(st *stageState, u urgency) bool {
 		st.queue.Bytes() >= s.config.bundleBytes/worthwhileShare
 }
 
+// hasSlot says whether a bundle of the stage, for which there is reason, may be
+// started besides those that are running.
+func (s *scheduler) hasSlot(st *stageState) bool {
+	idle := s.idle(st.env, st.demand) > 0
+	st.env.width.short = st.env.width.short || !idle
+	return idle
+}
+
 // finished says whether all the stages are.
 func finished(stages []*stageState) bool {
 	for _, st := range stages {
@@ -175,8 +184,13 @@ func (s *scheduler) startNext(st *stageState) {
 	w := st.env.freest(work.avoid)
 	s.lastBundle++
 	s.began(st)
-	b := &bundle{id: s.lastBundle, stage: st, worker: w, work: work, halve: splitTimes{next: s.now + s.config.splitInterval}}
+	b := &bundle{
+		id: s.lastBundle, stage: st, worker: w, work: work, began: s.now,
+		halve: splitTimes{next: s.now + s.config.splitInterval},
+	}
 	s.bundles[b.id] = b
+	st.env.bundles = append(st.env.bundles, b)
+	st.env.running[st.demand]++
 	if st.env.id != native {
 		s.busyTime.begin(s.now)
 	}
@@ -246,9 +260,9 @@ func (s *scheduler) lease(st *stageState) *work {
 }
 
 // limit says how much of a queue a bundle gets: an even share for each slot,
-// within the bounds that harnesses work well with.
+// within the bounds that harnesses work well with, and that time sets.
 func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
-	slots := int64(max(1, st.env.slots()))
+	slots := int64(max(1, s.most(st.env, st.demand)))
 	share := (queue.Bytes() + slots - 1) / slots
 	l := shuffle.Limit{
 		Bytes: min(max(share, s.config.bundleBytes/leaseShareMin), s.config.bundleBytes),
@@ -259,6 +273,7 @@ func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
 		// Half a share, because one restriction may take far longer than another.
 		l.Elements = max(1, queue.Count()/(2*slots))
 	}
+	s.shorten(st, &l, queue.Count(), slots)
 	return l
 }
 

@@ -36,6 +36,9 @@ type driver struct {
 	spill    *shuffle.Spill
 	pressed  pressure // as the scheduler knows it; the loop's own
 
+	// meter is what it showed when the scheduler asked last; the loop's own.
+	meter meter
+
 	facts chan fact
 	// work takes tasks to goroutines that have done others.
 	work chan func() fact
@@ -80,7 +83,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		arrival: make(chan struct{}),
 		running: make(map[harness.BundleID]*execution),
 		sched: newScheduler(p, config{
-			workers: o.Workers, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
+			workers: o.Workers, slots: o.Slots, bundleTime: o.BundleTime, idleInterval: idleInterval, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
 			bundleBytes: int64(o.BundleBytes), splitInterval: o.SplitInterval, checkpointInterval: o.CheckpointInterval,
 			epoch: begin.epoch(), drain: o.Drain,
 		}),
@@ -103,6 +106,7 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	def(&o.Workers, 1)
+	def(&o.Slots, max(2, runtime.GOMAXPROCS(0)))
 	def(&o.MaxAttempts, 4)
 	def(&o.MaxWorkerRestarts, 8)
 	if o.Memory == nil {
@@ -123,6 +127,7 @@ func (o Options) withDefaults() Options {
 			*v = d
 		}
 	}
+	wait(&o.BundleTime, 2*time.Second)
 	wait(&o.SplitInterval, 500*time.Millisecond)
 	wait(&o.CheckpointInterval, 100*time.Millisecond)
 	wait(&o.FinalizeTimeout, time.Minute)
@@ -214,6 +219,11 @@ func (d *driver) obey(ctx context.Context, orders []order, alarm *alarm) (done b
 			d.startBundle(ctx, o)
 		case splitBundle:
 			d.splitBundle(ctx, o)
+		case measureIdle:
+			now := readMeter(d.clock)
+			idle := now.since(d.meter)
+			d.meter = now
+			d.task(func() fact { return idle })
 		case mapWindows:
 			d.task(func() fact { return d.mapWindows(ctx, o) })
 		case forgetWindows:

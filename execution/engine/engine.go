@@ -28,6 +28,10 @@ type Options struct {
 	Host Host
 	// Workers is the number of workers of each environment; default 1.
 	Workers int
+	// Slots is how many bundles each environment executes at a time, as far as its
+	// workers can; default the number of cores, at least 2. There are more where
+	// user code waits instead of computing.
+	Slots int
 	// MaxAttempts is how often a bundle is tried before its job fails; default 4.
 	MaxAttempts int
 	// MaxWorkerRestarts is how many lost workers of an environment are
@@ -36,6 +40,9 @@ type Options struct {
 	MaxWorkerRestarts int
 	// BundleBytes is the size of input that a bundle aims at; default 32 MiB.
 	BundleBytes int
+	// BundleTime is how long a bundle of input that has an end may take, as far as
+	// that can be told from what others have taken; default 2 s.
+	BundleTime time.Duration
 	// PagedBytes is the size beyond which the values of one key are read page
 	// by page instead of standing in the element; default 4 MiB.
 	PagedBytes int

@@ -13,7 +13,7 @@ import (
 // fact is something that happened outside the scheduler. The set is closed:
 // [workerReady], [workerGone], [workerRefused], [bundleDone], [bundleFailed],
 // [bundleSplit], [bundleFull], [windowsMapped], [drainAsked], [pressureChanged],
-// [taskPanicked], [tick].
+// [idleMeasured], [taskPanicked], [tick].
 //
 //sumtype:decl
 type fact interface{ fact() }
@@ -86,6 +86,13 @@ type drainAsked struct{}
 // pressureChanged says how short of room the job is from now on.
 type pressureChanged struct{ to pressure }
 
+// idleMeasured is the answer to measureIdle: the share of its cores that the
+// machine did not use over so long a time, which is 0 if nobody knows.
+type idleMeasured struct {
+	idle float64
+	over time.Duration
+}
+
 // windowsMapped is the answer to mapWindows: to has the windows of the side
 // input, in the order of those asked for, unless there is an error.
 type windowsMapped struct {
@@ -114,10 +121,11 @@ func (drainAsked) fact()      {}
 func (taskPanicked) fact()    {}
 func (windowsMapped) fact()   {}
 func (pressureChanged) fact() {}
+func (idleMeasured) fact()    {}
 func (tick) fact()            {}
 
 // order is what the scheduler wants done. The set is closed: [startWorker],
-// [startBundle], [splitBundle], [mapWindows], [forgetWindows], [wakeAt], [stageFinished], [bundleRetried],
+// [startBundle], [splitBundle], [measureIdle], [mapWindows], [forgetWindows], [wakeAt], [stageFinished], [bundleRetried],
 // [workerReplaced], [workerMissing], [finishJob], [failJob].
 //
 //sumtype:decl
@@ -148,7 +156,12 @@ type startBundle struct {
 type splitBundle struct {
 	id       harness.BundleID
 	fraction float64
+	// parts is for how many bundles the rest should be.
+	parts int
 }
+
+// measureIdle asks how busy the machine has been since it was asked before.
+type measureIdle struct{}
 
 // mapWindows asks the SDK's function to map windows of a stage's main input to
 // those of a side input.
@@ -187,6 +200,7 @@ type (
 func (startWorker) order()    {}
 func (startBundle) order()    {}
 func (splitBundle) order()    {}
+func (measureIdle) order()    {}
 func (mapWindows) order()     {}
 func (forgetWindows) order()  {}
 func (wakeAt) order()         {}

@@ -146,7 +146,7 @@ func TestWorkersOfCalledFunctions(t *testing.T) {
 			Kind: &plan.GroupByKey{Windowing: global(), Merge: 2 * test.merge},
 		})
 		p.Functions[0].ID = 2
-		s := newScheduler(p, config{workers: 1, maxWorkerRestarts: 1})
+		s := newScheduler(p, config{workers: 1, slots: 1, maxWorkerRestarts: 1})
 		s.start()
 		s.step(0, workerReady{env: "a", id: "w", slots: 1})
 		orders := s.step(0, workerGone{id: "w", err: errSim})

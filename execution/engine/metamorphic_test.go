@@ -141,6 +141,8 @@ func drawSettings(t *rapid.T) metaSettings {
 			Workers: rapid.IntRange(1, 3).Draw(t, "workers"), MaxAttempts: 1000, MaxWorkerRestarts: 1_000_000,
 			BundleBytes:   rapid.SampledFrom([]int{0, 1, 20, 100}).Draw(t, "bundle bytes"),
 			SplitInterval: wait("split"), CheckpointInterval: wait("checkpoint after"),
+			Slots:              rapid.IntRange(1, 4).Draw(t, "width"),
+			BundleTime:         wait("bundle time"),
 			CheckpointElements: rapid.SampledFrom([]int{0, 1, 5}).Draw(t, "checkpoint elements"),
 			CheckpointBytes:    rapid.SampledFrom([]int{0, 1, 50}).Draw(t, "checkpoint bytes"),
 		},

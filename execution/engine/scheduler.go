@@ -72,6 +72,7 @@ type scheduler struct {
 	heldBack  time.Duration
 	relieving int
 	wake      time.Duration // the last wakeAt ordered, 0 for none
+	measured  time.Duration // the last measureIdle ordered
 	ended     bool
 	// draining says that the job is drained, truncating lists the stages whose
 	// input is truncated.
@@ -81,9 +82,13 @@ type scheduler struct {
 
 // config is what the scheduler takes from Options.
 type config struct {
-	workers, maxAttempts, maxWorkerRestarts int
-	bundleBytes                             int64
-	splitInterval, checkpointInterval       time.Duration
+	// slots is how many bundles an environment executes at a time in any case.
+	workers, slots, maxAttempts, maxWorkerRestarts int
+	bundleBytes                                    int64
+	// bundleTime is what a bundle is to take at most; 0 for no matter how long.
+	bundleTime time.Duration
+	// idleInterval is the time between two looks at how busy the machine is.
+	splitInterval, checkpointInterval, idleInterval time.Duration
 	// drain says that the job is drained from its start.
 	drain bool
 	// epoch is the processing time at the start of the job, in milliseconds.
@@ -122,6 +127,8 @@ type stageState struct {
 	// the number of blocks that are left of those.
 	gaveWay  map[element.KeyGroup]int
 	running  int
+	demand   demand
+	pace     pace
 	finished bool
 	// source says that the stage brings data into the job.
 	source bool
@@ -160,28 +167,14 @@ type bundle struct {
 	stage  *stageState
 	worker *worker
 	work   *work
+	began  time.Duration
 	// asked is the request to split that is open, nil if none is.
 	asked *splitTimes
+	// fraction is what it was asked to keep.
+	fraction float64
 	// halve is when the bundle may be split for an idle slot, checkpoint when it
 	// is to be checkpointed.
 	halve, checkpoint splitTimes
-}
-
-// splitTimes says when to ask for a split of one kind. Refusals double the
-// interval.
-type splitTimes struct {
-	next     time.Duration
-	refusals int
-}
-
-// answered sets the time of the next request.
-func (t *splitTimes) answered(ok bool, now, interval time.Duration) {
-	const refusalsMax = 6 // beyond it the interval is long enough
-	t.refusals = min(t.refusals+1, refusalsMax)
-	if ok {
-		t.refusals = 0
-	}
-	t.next = now + interval<<t.refusals
 }
 
 func newScheduler(p *plan.Plan, c config) *scheduler {
@@ -191,6 +184,7 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 		bundles:    make(map[harness.BundleID]*bundle),
 		consumers:  make([][]*stageState, len(p.Edges)),
 		unfinished: len(p.Stages),
+		measured:   -c.idleInterval,
 	}
 	envs := map[plan.EnvironmentID]*environment{}
 	for _, id := range append([]plan.EnvironmentID{native}, p.Environments...) {
@@ -236,7 +230,7 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 }
 
 func newStageState(p *plan.Plan, stage *plan.Stage) *stageState {
-	st := &stageState{Stage: stage}
+	st := &stageState{Stage: stage, demand: demandOf(stage)}
 	groups := 0
 	if stage.Input != nil && stage.Input.Keyed {
 		groups = p.KeyGroups
@@ -351,6 +345,8 @@ func (s *scheduler) step(now time.Duration, f fact) []order {
 		s.drain()
 	case pressureChanged:
 		s.pressure, s.heldBack = f.to, 0
+	case idleMeasured:
+		s.adapt(f)
 	case taskPanicked:
 		s.fail(f.err)
 	case tick:
@@ -423,6 +419,9 @@ func (s *scheduler) settle(id harness.BundleID) *bundle {
 		invariants.Failf("bundle %d is not running", id)
 	}
 	delete(s.bundles, id)
+	env := b.stage.env
+	env.bundles = slices.DeleteFunc(env.bundles, func(o *bundle) bool { return o == b })
+	env.running[b.stage.demand]--
 	b.stage.running--
 	b.worker.used--
 	if !b.stage.source {
@@ -437,6 +436,7 @@ func (s *scheduler) settle(id harness.BundleID) *bundle {
 func (s *scheduler) commit(f bundleDone) {
 	b := s.settle(f.id)
 	s.busyTime.end(s.now)
+	s.observe(b)
 	s.show(b.stage, f.shown)
 	if b.work.function != 0 {
 		s.commitTruncated(b.stage, &f.outputs[0])

@@ -23,7 +23,7 @@ import (
 // TestScheduler runs the scripts of testdata/scheduler. A script makes a plan,
 // tells the scheduler facts and shows its orders:
 //
-//	plan [workers=N] [bundle-bytes=N] [attempts=N] [restarts=N] [interval=MS] [epoch=MS] [clocks] [windows] [drain]
+//	plan [workers=N] [slots=N] [bundle-bytes=N] [bundle-time=MS] [attempts=N] [restarts=N] [interval=MS] [epoch=MS] [clocks] [windows] [drain]
 //	    NAME impulse | test | gbk IN [streaming] | view IN | sort IN
 //	    NAME exec ENV IN [keyed] [timers] [state] [splittable] [unbounded] [truncated] [side=EDGE[/VIEW]], each [-> OUT...]
 //	    script, then each event: NAME=COUNTxBYTES@TIME | NAME@TIME | clock+MS
@@ -31,7 +31,7 @@ import (
 //	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...]
 //	failed BUNDLE [lost] [fatal]    refuse BUNDLE
 //	split BUNDLE keep=N rest=N[:DELAY_MS][@TIME]...       full BUNDLE
-//	tick                            drain
+//	tick                            drain                       idle PERCENT
 //	pressure relaxed|tight|full
 //	status                          memory
 //
@@ -111,6 +111,12 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.step(bundleFull{id: bundle()})
 	case "tick":
 		return s.step(tick{})
+	case "idle":
+		percent, err := strconv.Atoi(arg(0))
+		if err != nil {
+			d.Fatalf(t, "share: %v", err)
+		}
+		return s.step(idleMeasured{idle: float64(percent) / 100, over: s.sched.config.idleInterval})
 	case "drain":
 		return s.step(drainAsked{})
 	case "status":
@@ -266,10 +272,14 @@ func (s *script) split(t *testing.T, d *datadriven.TestData, id harness.BundleID
 // plans makes the plan of the input and starts a scheduler for it.
 func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	t.Helper()
-	c := config{workers: 1, maxAttempts: 4, maxWorkerRestarts: 2, bundleBytes: 80, splitInterval: 100 * time.Millisecond, checkpointInterval: 50 * time.Millisecond}
+	c := config{workers: 1, slots: 100, idleInterval: 100 * time.Millisecond, maxAttempts: 4, maxWorkerRestarts: 2, bundleBytes: 80, splitInterval: 100 * time.Millisecond, checkpointInterval: 50 * time.Millisecond}
 	bundleBytes := int(c.bundleBytes)
 	d.MaybeScanArgs(t, "workers", &c.workers)
 	d.MaybeScanArgs(t, "bundle-bytes", &bundleBytes)
+	d.MaybeScanArgs(t, "slots", &c.slots)
+	var bundleTime int
+	d.MaybeScanArgs(t, "bundle-time", &bundleTime)
+	c.bundleTime = time.Duration(bundleTime) * time.Millisecond
 	d.MaybeScanArgs(t, "attempts", &c.maxAttempts)
 	d.MaybeScanArgs(t, "restarts", &c.maxWorkerRestarts)
 	c.bundleBytes = int64(bundleBytes)
@@ -424,7 +434,13 @@ func (s *script) print(orders []order) string {
 			}
 			b.WriteByte('\n')
 		case splitBundle:
-			fmt.Fprintf(&b, "split bundle %d at %v\n", o.id, o.fraction)
+			fmt.Fprintf(&b, "split bundle %d at %.3g", o.id, o.fraction)
+			if o.parts > 1 {
+				fmt.Fprintf(&b, ", the rest in %d", o.parts)
+			}
+			b.WriteByte('\n')
+		case measureIdle:
+			b.WriteString("measure\n")
 		case mapWindows:
 			fmt.Fprintf(&b, "map %x for %s by function %d\n", o.windows, s.plan.Stages[o.stage].Name, o.function)
 		case forgetWindows:

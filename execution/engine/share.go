@@ -120,3 +120,19 @@ func oneElement(layout *shuffle.Layout, data []byte) (element.Block, error) {
 	}
 	return b, nil
 }
+
+// divide cuts blocks so that so many bundles can have about as many elements
+// each.
+func divide(layout *shuffle.Layout, blocks []element.Block, parts int) ([]element.Block, error) {
+	var out []element.Block
+	count := countOf(blocks)
+	for ; parts > 1 && count > 1; parts-- {
+		n := (count + int64(parts) - 1) / int64(parts)
+		first, rest, err := layout.SplitAt(blocks, n, n)
+		if err != nil {
+			return nil, err
+		}
+		out, blocks, count = append(out, first...), rest, count-n
+	}
+	return append(out, blocks...), nil
+}

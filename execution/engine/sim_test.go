@@ -291,7 +291,7 @@ func simulate(seed uint64) error {
 	r := rand.New(rand.NewPCG(seed, 42))
 	s, err := newSim(r, newSimPlan(r, 2), config{
 		workers: 1 + r.IntN(3), maxAttempts: 10, maxWorkerRestarts: 100,
-		bundleBytes: int64(1 + r.IntN(400)), splitInterval: 10,
+		bundleBytes: int64(1 + r.IntN(400)), splitInterval: 10, idleInterval: 10, slots: 1 + r.IntN(3), bundleTime: time.Duration(r.IntN(3) * 20),
 	})
 	if err != nil {
 		return err
@@ -398,6 +398,9 @@ func (s *sim) tell(f fact) error {
 			return err
 		}
 	}
+	if _, drains := f.(drainAsked); drains {
+		s.stream.drained = true // not before: what was started above was not to be truncated
+	}
 	if err := s.obey(s.sched.step(s.now, f)); err != nil {
 		return err
 	}
@@ -446,7 +449,7 @@ func (s *sim) obey(orders []order) error {
 			s.lastWorker++
 			id := harness.WorkerID(fmt.Sprintf("w%d", s.lastWorker))
 			s.workers[id] = &simWorker{env: o.env}
-			s.facts = append(s.facts, workerReady{env: o.env, id: id, slots: 1 + s.rand.IntN(3)})
+			s.facts = append(s.facts, workerReady{env: o.env, id: id, slots: 1 + s.rand.IntN(6)})
 		case startBundle:
 			var err error
 			if o.input, _, err = load(o.input); err != nil {
@@ -460,6 +463,8 @@ func (s *sim) obey(orders []order) error {
 			if b := s.running[o.id]; b != nil {
 				b.asked = &o
 			}
+		case measureIdle:
+			s.facts = append(s.facts, idleMeasured{idle: s.rand.Float64(), over: s.sched.config.idleInterval * time.Duration(s.rand.IntN(2))})
 		case wakeAt:
 			s.wake = o.at
 		case finishJob, failJob:
@@ -656,7 +661,7 @@ func (s *sim) splitAt(b *simBundle) error {
 		cut := b.at + s.rand.Int64N(left+1)
 		split = harness.Split{LastPrimary: cut - 1, FirstResidual: cut}
 	}
-	f, err := b.cut(split)
+	f, err := b.cut(split, 1+s.rand.IntN(3))
 	if err != nil {
 		return err
 	}

@@ -180,7 +180,6 @@ func (s *sim) disturb() error {
 	s.now += time.Duration(s.rand.IntN(3)) * time.Millisecond
 	s.stream.turns++
 	if s.stream.turns == s.stream.drainAt {
-		s.stream.drained = true
 		return s.tell(drainAsked{})
 	}
 	if s.rand.IntN(30) == 0 && len(s.running) > 0 {
@@ -358,6 +357,7 @@ func simulateStream(seed uint64) error {
 	s, err := newSim(r, p, config{
 		workers: 1 + r.IntN(3), maxAttempts: 10, maxWorkerRestarts: 100, bundleBytes: int64(1 + r.IntN(1000)),
 		splitInterval: 20 * time.Millisecond, checkpointInterval: 10 * time.Millisecond, drain: r.IntN(20) == 0,
+		slots: 1 + r.IntN(3), bundleTime: time.Duration(r.IntN(3)*20) * time.Millisecond, idleInterval: 20 * time.Millisecond,
 	})
 	if err != nil {
 		return err

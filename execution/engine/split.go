@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"maps"
+	"cmp"
 	"slices"
 	"time"
 
@@ -10,38 +10,73 @@ import (
 	"github.com/gorunner/gorunner/internal/invariants"
 )
 
-// A running bundle is split for two reasons. For an idle slot it gives half of
-// its work away. And it is checkpointed, which leaves it nothing to go on with:
+// A running bundle is split for two reasons. For idle slots it gives an
+// even share of its work away. And it is checkpointed, which leaves it nothing to go on with:
 // then what it has written is committed, and the rest takes its turn with all
 // else that waits. That happens to bundles of endless elements after a while,
 // and to any that has written a lot.
 
-// splitForIdle asks to split the bundles that have run longest, one for each
-// idle slot, and returns when to look again, 0 for not before something
-// happens.
+// splitTimes says when to ask for a split of one kind. Refusals double the
+// interval.
+type splitTimes struct {
+	next     time.Duration
+	refusals int
+}
+
+// answered sets the time of the next request.
+func (t *splitTimes) answered(ok bool, now, interval time.Duration) {
+	const refusalsMax = 6 // beyond it the interval is long enough
+	t.refusals = min(t.refusals+1, refusalsMax)
+	if ok {
+		t.refusals = 0
+	}
+	t.next = now + interval<<t.refusals
+}
+
+// splitForIdle asks to split bundles for the idle slots of an environment, those
+// first that still take longest, and returns when to look again, 0 for not
+// before something happens. If there is no slot, but work for one, the environment is
+// short of them.
 func (s *scheduler) splitForIdle(env *environment) time.Duration {
-	if env.id == native {
+	if env.id == native || env.free() == 0 {
 		return 0
 	}
 	var next time.Duration
-	idle := env.free()
-	for _, id := range slices.Sorted(maps.Keys(s.bundles)) {
-		b := s.bundles[id]
-		if idle == 0 {
-			break
-		}
-		if b.stage.env != env || b.stage.Input.Keyed || b.asked != nil || len(b.work.timers) > 0 || b.work.function != 0 {
+	var long [demands][]*bundle
+	for _, b := range env.bundles {
+		if b.stage.Input.Keyed || b.asked != nil || len(b.work.timers) > 0 || b.work.function != 0 {
 			continue
 		}
 		if b.halve.next > s.now {
 			next = earlier(next, b.halve.next)
 			continue
 		}
-		b.asked = &b.halve
-		idle--
-		s.orders = append(s.orders, splitBundle{id: b.id, fraction: 0.5})
+		if s.remaining(b) < s.config.splitInterval/2 {
+			continue // it is not worth it
+		}
+		long[b.stage.demand] = append(long[b.stage.demand], b)
+	}
+	for d, bundles := range long {
+		if len(bundles) > 0 {
+			s.splitFor(env, s.idle(env, demand(d)), bundles)
+		}
 	}
 	return next
+}
+
+// splitFor asks to split bundles for so many slots, as evenly as it goes.
+func (s *scheduler) splitFor(env *environment, idle int, bundles []*bundle) {
+	if idle == 0 {
+		env.width.short = true
+		return
+	}
+	slices.SortStableFunc(bundles, func(a, b *bundle) int { return cmp.Compare(s.remaining(b), s.remaining(a)) })
+	bundles = bundles[:min(idle, len(bundles))]
+	for i, b := range bundles {
+		parts := (idle + len(bundles) - 1 - i) / len(bundles)
+		b.asked, b.fraction = &b.halve, 1/float64(parts+1)
+		s.orders = append(s.orders, splitBundle{id: b.id, fraction: b.fraction, parts: parts})
+	}
 }
 
 // checkpointDue asks for the checkpoints that are due, and returns when the
@@ -52,8 +87,8 @@ func (s *scheduler) checkpointDue() time.Duration {
 		switch {
 		case b.asked != nil:
 		case b.checkpoint.next <= s.now:
-			b.asked = &b.checkpoint
-			s.orders = append(s.orders, splitBundle{id: b.id, fraction: 0})
+			b.asked, b.fraction = &b.checkpoint, 0
+			s.orders = append(s.orders, splitBundle{id: b.id, fraction: 0, parts: 1})
 		default:
 			next = earlier(next, b.checkpoint.next)
 		}
@@ -98,6 +133,9 @@ func (s *scheduler) split(f bundleSplit) {
 	if !f.ok {
 		return
 	}
+	if b.fraction > 0 && !b.stage.splittable {
+		s.observeSplit(b, b.fraction, countOf(f.keep), restOf(f.rest))
+	}
 	if b.stage.Input.Keyed {
 		s.giveBack(b, f.rest)
 	} else {
@@ -112,6 +150,13 @@ func (s *scheduler) split(f bundleSplit) {
 		s.exit(b.stage, watermark.Running, &b.work.lease.Blocks[i])
 	}
 	b.work.lease.Blocks = f.keep
+}
+
+func restOf(rest []residual) (n int64) {
+	for i := range rest {
+		n += int64(rest[i].block.Count)
+	}
+	return n
 }
 
 // giveBack puts the rest of a bundle of a keyed stage back to where it came

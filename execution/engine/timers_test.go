@@ -206,7 +206,7 @@ func timedScheduler(stages int, bundleBytes int64) (*scheduler, []*stageState) {
 			Input: &plan.Input{Keyed: true},
 		})
 	}
-	s := newScheduler(p, config{workers: 1, maxAttempts: 1, bundleBytes: bundleBytes, splitInterval: time.Second})
+	s := newScheduler(p, config{workers: 1, slots: 2, maxAttempts: 1, bundleBytes: bundleBytes, splitInterval: time.Second})
 	s.start()
 	s.step(0, workerReady{id: "w", env: "go", slots: 2})
 	return s, s.stages[1:]

@@ -11,9 +11,14 @@ import (
 
 // environment is the workers that execute a set of stages.
 type environment struct {
-	id       plan.EnvironmentID
-	workers  []*worker // in order of arrival
-	stages   []*stageState
+	id      plan.EnvironmentID
+	workers []*worker // in order of arrival
+	stages  []*stageState
+	// bundles are those that are running, in the order in which they began;
+	// running counts them by what their stages want.
+	bundles  []*bundle
+	running  [demands]int
+	width    width
 	callers  []*stageState // of its functions, in whatever environment
 	starting int           // workers on their way
 	restarts int
@@ -27,10 +32,10 @@ type environment struct {
 }
 
 type worker struct {
-	id    harness.WorkerID
-	env   *environment
-	slots int
-	used  int
+	id  harness.WorkerID
+	env *environment
+	// slots is the most bundles that it executes at a time, used how many it does.
+	slots, used int
 	// lost workers get no more bundles.
 	lost bool
 }

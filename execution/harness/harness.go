@@ -84,7 +84,7 @@ type Output interface {
 // are safe for concurrent use.
 type Worker interface {
 	ID() WorkerID
-	// Slots is the number of bundles worth executing at the same time, at
+	// Slots is the most bundles that the worker executes at the same time, at
 	// least 1.
 	Slots() int
 	// Start begins to execute the bundle and returns without waiting for it.
