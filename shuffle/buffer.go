@@ -43,47 +43,50 @@ type some struct {
 // add appends elements to a buffer whose blocks go to the given ones.
 func (w *Writer) add(b *buffer, blocks *[]element.Block, s sizes, e some) error {
 	if len(b.data)+len(e.data) > cap(b.data) {
-		if err := w.makeRoom(b, blocks, s, len(e.data)); err != nil {
-			return err
-		}
+		return w.grow(b, blocks, s, e)
 	}
-	if b.count == 0 {
-		b.minTime = e.minTime
-	}
-	b.data = append(b.data, e.data...)
-	b.count += e.count
-	b.minTime = min(b.minTime, e.minTime)
+	b.append(e)
 	return nil
 }
 
-// makeRoom makes room for n bytes in a buffer that lacks it. What is in it
+// append appends elements for which there is room.
+func (b *buffer) append(e some) {
+	n := len(b.data)
+	b.data = b.data[:n+len(e.data)]
+	copy(b.data[n:], e.data)
+	b.count += e.count
+	b.minTime = min(b.minTime, e.minTime)
+}
+
+// grow appends elements to a buffer that has no room for them. What is in it
 // becomes a block, and what follows gets a buffer twice the size, within the
-// bounds. Where blocks go to disk, small ones grow instead.
-func (w *Writer) makeRoom(b *buffer, blocks *[]element.Block, s sizes, n int) error {
+// bounds. Where blocks go to disk, small ones are copied into a larger buffer
+// instead.
+func (w *Writer) grow(b *buffer, blocks *[]element.Block, s sizes, e some) error {
 	room := s.min
-	if b.count > 0 {
+	switch {
+	case b.count == 0:
+		b.minTime = element.MaxTime
+	case cap(b.data) < regionBytes && w.spill.Over():
+		room = max(min(2*cap(b.data), s.max), len(b.data)+len(e.data))
+	default:
 		room = min(2*cap(b.data), s.max)
-		if cap(b.data) < regionBytes && w.spill.Over() {
-			w.allocate(b, max(room, len(b.data)+n))
-			return w.relieve(b)
-		}
 		free, err := w.end(b, blocks)
 		if err != nil {
 			return err
 		}
-		b.data = free
+		if int64(room) > w.spill.openBytes()-w.open {
+			room = cap(free)
+		}
+		b.data, b.minTime = free, element.MaxTime
 	}
-	if cap(b.data) < n || cap(b.data) < room && w.open+int64(room) <= w.spill.openBytes() {
-		w.allocate(b, max(room, n))
+	if room = max(room, len(b.data)+len(e.data)); room > cap(b.data) {
+		w.open -= int64(cap(b.data))
+		b.data = append(make([]byte, 0, room), b.data...)
+		w.open += int64(cap(b.data))
 	}
+	b.append(e)
 	return w.relieve(b)
-}
-
-// allocate gives the buffer that much memory.
-func (w *Writer) allocate(b *buffer, room int) {
-	w.open -= int64(cap(b.data))
-	b.data = append(make([]byte, 0, room), b.data...)
-	w.open += int64(cap(b.data))
 }
 
 // seal ends the block of a buffer, if there is one, and frees its memory.

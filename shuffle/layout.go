@@ -123,7 +123,7 @@ func (l *Layout) Each(b *element.Block, f func(e *Element, window []byte) error)
 func KeyGroup(key []byte, n int) element.KeyGroup {
 	// The upper half of the hash picks the group; tables within a group use
 	// the lower half, so that their entries still spread.
-	return element.KeyGroup((xxhash.Sum64(key) >> 32) % uint64(n))
+	return element.KeyGroup(uint32(xxhash.Sum64(key)>>32) % uint32(n))
 }
 
 // MakeBlock makes a block of whole elements. It fails when data is not whole

@@ -43,9 +43,13 @@ type Writer struct {
 	layout *Layout
 	want   Partitions
 	// each says that elements are placed one by one.
-	each  bool
-	spill *Spill
-	out   Output
+	each bool
+	// quick cuts most elements, if they can all be put where they belong by their
+	// keys alone.
+	quick   quick
+	scatter *scatter // made when it is needed
+	spill   *Spill
+	out     Output
 	// sealed is what the blocks of out take in memory, and open what those that
 	// are being filled do.
 	sealed, open int64
@@ -64,7 +68,11 @@ type Writer struct {
 // blocks lie; nil is in memory.
 func NewWriter(layout *Layout, want Partitions, spill *Spill) *Writer {
 	invariants.Assert(want.Groups == 0 || layout.Value.Kind() == coder.KV, "values of coder %v have no keys", layout.Value)
-	return &Writer{layout: layout, want: want, spill: spill, each: want.Groups > 0 || want.Single || want.Windows}
+	w := &Writer{layout: layout, want: want, spill: spill, each: want.Groups > 0 || want.Single || want.Windows}
+	if !want.Single && !want.Windows {
+		w.quick = newQuick(layout)
+	}
+	return w
 }
 
 // Write takes the next bytes of the output and copies what it keeps. The
@@ -134,32 +142,58 @@ func (w *Writer) whole() error {
 
 // take consumes the whole elements of data and returns their length.
 func (w *Writer) take(data []byte) (int, error) {
-	at, count, minTime := 0, 0, element.MaxTime
-	for at < len(data) {
-		e, err := w.layout.Cut(data[at:])
+	all := some{minTime: element.MaxTime}
+	for len(all.data) < len(data) {
+		at := len(all.data)
+		more, err := w.takeQuick(data[at:])
+		if err == nil && more.count == 0 {
+			more, err = w.takeOne(data[at:])
+		}
 		if errors.Is(err, coder.ErrShort) {
 			break
 		}
 		if err != nil {
-			return 0, fmt.Errorf("element %d: %w", w.out.Count+int64(count), err)
+			return 0, fmt.Errorf("element %d: %w", w.out.Count+int64(all.count), err)
 		}
-		if w.each {
-			if err := w.place(&e, data[at:at+e.Size]); err != nil {
-				return 0, fmt.Errorf("element %d: %w", w.out.Count+int64(count), err)
-			}
-		}
-		minTime = min(minTime, e.Header.Timestamp)
-		count++
-		at += e.Size
+		all.data = data[:at+len(more.data)]
+		all.count += more.count
+		all.minTime = min(all.minTime, more.minTime)
 	}
-	if w.want.Plain && !w.want.Single && !w.want.Windows && count > 0 {
-		if err := w.add(&w.plain, &w.out.Plain, plainSizes, some{data[:at], count, minTime}); err != nil {
+	if w.want.Plain && !w.want.Single && !w.want.Windows && all.count > 0 {
+		if err := w.add(&w.plain, &w.out.Plain, plainSizes, all); err != nil {
 			return 0, err
 		}
 	}
-	w.out.Count += int64(count)
-	w.out.Bytes += int64(at)
-	return at, nil
+	w.out.Count += int64(all.count)
+	w.out.Bytes += int64(len(all.data))
+	return len(all.data), nil
+}
+
+// takeOne consumes one element, of any kind.
+func (w *Writer) takeOne(data []byte) (some, error) {
+	e, err := w.layout.Cut(data)
+	if err != nil {
+		return some{}, err
+	}
+	if w.each {
+		err = w.place(&e, data[:e.Size])
+	}
+	return some{data[:e.Size], 1, e.Header.Timestamp}, err
+}
+
+// takeQuick consumes elements as long as they are among those that are cut
+// quickly.
+func (w *Writer) takeQuick(data []byte) (some, error) {
+	switch {
+	case len(w.quick.forms) == 0:
+		return some{}, nil
+	case w.want.Groups == 0:
+		return w.quick.count(data), nil
+	}
+	if w.scatter == nil {
+		w.scatter = newScatter(w.want.Groups)
+	}
+	return w.scatter.take(w, data)
 }
 
 // place puts one element where it belongs.
@@ -169,9 +203,6 @@ func (w *Writer) place(e *Element, whole []byte) error {
 	}
 	if w.want.Groups > 0 {
 		g := w.group(e.Key())
-		if w.groups == nil {
-			w.groups = make([]buffer, w.want.Groups)
-		}
 		if err := w.add(&w.groups[g], &w.out.Keyed[g], groupSizes, some{whole, 1, e.Header.Timestamp}); err != nil {
 			return err
 		}
@@ -186,6 +217,7 @@ func (w *Writer) place(e *Element, whole []byte) error {
 func (w *Writer) group(key []byte) element.KeyGroup {
 	if w.out.Keyed == nil {
 		w.out.Keyed = make([][]element.Block, w.want.Groups)
+		w.groups = make([]buffer, w.want.Groups)
 	}
 	return KeyGroup(key, w.want.Groups)
 }

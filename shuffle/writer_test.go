@@ -89,6 +89,10 @@ func checkBlocks(t rapid.TB, l *shuffle.Layout, blocks []element.Block) string {
 	t.Helper()
 	var all strings.Builder
 	for i, b := range blocks {
+		b, err := b.InMemory()
+		if err != nil {
+			t.Fatal(err)
+		}
 		want, err := l.MakeBlock(b.Data)
 		if err != nil {
 			t.Fatalf("block %d: %v", i, err)
@@ -128,7 +132,7 @@ func TestWriterKeepsElements(t *testing.T) {
 					groups[shuffle.KeyGroup(prefixed(p.key), want.Groups)] += p.data
 				}
 			}
-			w := shuffle.NewWriter(l, want, nil)
+			w := shuffle.NewWriter(l, want, drawSpill(t))
 			writeInPieces(t, w, data)
 			out, err := w.Close()
 			if err != nil {
