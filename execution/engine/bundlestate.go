@@ -77,9 +77,11 @@ var (
 func (b *bundleState) Prompt(key harness.StateKey) bool {
 	switch k := key.(type) {
 	case harness.SideInputKey:
-		return true
+		i := b.side(k)
+		return i < 0 || b.sides[i].prompt(k.Window, k.Part)
 	case harness.PageKey:
-		return false // it may be on disk
+		p := b.pageOf(k)
+		return p == nil || chunkPages(p.Chunks).inMemory()
 	case harness.UserStateKey:
 		return k.Part != harness.PartMapEntries // for which an SDK may be asked
 	}
@@ -111,35 +113,51 @@ func (b *bundleState) paged(ctx context.Context, key harness.StateKey) (paged, e
 	case harness.UserStateKey:
 		return b.userState(ctx, k)
 	case harness.PageKey:
-		for i := range b.input {
-			for _, p := range b.input[i].Pages {
-				if p.Token == k.Token {
-					return &chunkList{len(p.Chunks), func(i int) ([]byte, error) { return p.Chunks[i].Load() }}, nil
-				}
-			}
+		if p := b.pageOf(k); p != nil {
+			return chunkPages(p.Chunks), nil
 		}
 	}
 	return nil, errNoPage
 }
 
-func (b *bundleState) sideInput(k harness.SideInputKey) (paged, error) {
-	for i, side := range b.stage.SideInputs {
-		if side.Transform != k.Transform || side.Tag != k.Tag {
-			continue
+// pageOf finds a page of the input; nil if there is none.
+func (b *bundleState) pageOf(k harness.PageKey) *element.Page {
+	for i := range b.input {
+		for _, p := range b.input[i].Pages {
+			if p.Token == k.Token {
+				return p
+			}
 		}
-		if k.Part != harness.PartIterable && side.Access != plan.AccessMultimap {
-			return nil, errPart
-		}
-		c, err := b.sides[i].in(k.Window)
-		if err != nil {
-			return nil, err
-		}
-		if c == nil {
-			return listOf(nil), nil
-		}
-		return c.part(k.Part, k.Key)
 	}
-	return nil, errNoSideInput
+	return nil
+}
+
+// side finds the number of a side input, -1 if there is none.
+func (b *bundleState) side(k harness.SideInputKey) int {
+	for i := range b.stage.SideInputs {
+		if side := &b.stage.SideInputs[i]; side.Transform == k.Transform && side.Tag == k.Tag {
+			return i
+		}
+	}
+	return -1
+}
+
+func (b *bundleState) sideInput(k harness.SideInputKey) (paged, error) {
+	i := b.side(k)
+	if i < 0 {
+		return nil, errNoSideInput
+	}
+	if k.Part != harness.PartIterable && b.stage.SideInputs[i].Access != plan.AccessMultimap {
+		return nil, errPart
+	}
+	c, err := b.sides[i].in(k.Window)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil {
+		return listOf(nil), nil
+	}
+	return c.part(k.Part, k.Key)
 }
 
 // spec finds the declaration of a state of the stage.

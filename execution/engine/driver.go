@@ -73,7 +73,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 	d := &driver{
 		plan: p, opts: o, log: o.Log,
 		store:   state.NewMemory(),
-		views:   newViews(p),
+		views:   newViews(p, o.Memory.Account("views")),
 		facts:   make(chan fact),
 		work:    make(chan func() fact),
 		quit:    make(chan struct{}),

@@ -14,6 +14,7 @@ import (
 	"github.com/gorunner/gorunner/execution/group"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
 )
 
@@ -31,7 +32,7 @@ func values(t rapid.TB, s sideInput, window string) string {
 	if c == nil {
 		return ""
 	}
-	return string(bytes.Join(c.chunks, nil))
+	return string(c.data.chunks[0].Data)
 }
 
 // TestVersionsOfViews compares what bundles see of a view that changes with
@@ -42,7 +43,8 @@ func TestVersionsOfViews(t *testing.T) {
 			side sideInput
 			want map[string]string
 		}
-		v := newShownView(1, coder.Must(coder.Bytes))
+		budget := shuffle.NewBudget(nil, 0)
+		v := newShownView(1, coder.Must(coder.Bytes), budget.Account("views"))
 		now := map[string]string{}
 		var readers []reader
 		tokens := map[string]map[string]string{}
@@ -96,11 +98,17 @@ func TestVersionsOfViews(t *testing.T) {
 						}
 					}
 				}
-				kept := 0
+				kept, size := 0, 0
 				for _, e := range v.windows {
 					for ; e != nil; e = e.older {
 						kept++
+						if e.contents != nil {
+							size += e.contents.data.chunks[0].Size()
+						}
 					}
+				}
+				if int64(size) != budget.Used() {
+					t.Fatalf("%d bytes are kept, and %d entered", size, budget.Used())
 				}
 				if most := len(now) + len(readers)*3 + 3; kept > most {
 					t.Fatalf("%d contents are kept, for %d windows and %d readers", kept, len(now), len(readers))
@@ -132,7 +140,7 @@ func shownPlan() *plan.Plan {
 // a view is freed with its last reader.
 func TestBundleReadsOneVersion(t *testing.T) {
 	p := shownPlan()
-	v := newViews(p)
+	v := newViews(p, account())
 	begin := func() *bundleState {
 		return &bundleState{sides: v.open(p.Stages[2]), txn: state.NewMemory().Begin(), stage: p.Stages[2]}
 	}
@@ -174,7 +182,7 @@ func TestBundleReadsOneVersion(t *testing.T) {
 
 // TestViewsChangeUnderReaders is for the race detector.
 func TestViewsChangeUnderReaders(t *testing.T) {
-	v := newShownView(1, coder.Must(coder.Bytes))
+	v := newShownView(1, coder.Must(coder.Bytes), account())
 	var readers sync.WaitGroup
 	for i := range 200 {
 		v.show([]group.Contents{shown("w", fmt.Sprint(i)), shown("v", fmt.Sprint(i))})

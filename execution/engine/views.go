@@ -1,14 +1,17 @@
 package engine
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/group"
+	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 )
@@ -42,11 +45,15 @@ type sideInput interface {
 	in(window []byte) (*contents, error)
 	// token is equal for bundles that see the same.
 	token() []byte
+	// prompt says that a part of a window can be read at once.
+	prompt(window []byte, part harness.SideInputPart) bool
 	// release says that the bundle has ended.
 	release()
 }
 
-func newViews(p *plan.Plan) *views {
+// newViews makes the views of a plan, which enter what they have in memory in
+// the account.
+func newViews(p *plan.Plan, a *shuffle.Account) *views {
 	v := &views{
 		plan:     p,
 		complete: make([]*completeView, len(p.Edges)),
@@ -58,9 +65,9 @@ func newViews(p *plan.Plan) *views {
 			v.readers[id]++
 			e := p.Edges[id.edge]
 			if id.view == 0 {
-				v.complete[id.edge] = newCompleteView(e)
+				v.complete[id.edge] = newCompleteView(e, a)
 			} else {
-				v.shown[id.view] = newShownView(id.view, e.Value)
+				v.shown[id.view] = newShownView(id.view, e.Value, a)
 			}
 		}
 	}
@@ -82,7 +89,7 @@ func viewsOf(s *plan.Stage) []viewID {
 // wanted.
 func (v *views) add(edge plan.EdgeID, blocks []element.Block) {
 	if w := v.complete[edge]; w != nil {
-		w.blocks = append(w.blocks, blocks...)
+		w.add(blocks)
 	}
 }
 
@@ -121,8 +128,10 @@ func (v *views) stageFinished(id plan.StageID) {
 			continue
 		}
 		if id.view == 0 {
+			v.complete[id.edge].memory.free()
 			v.complete[id.edge] = nil
 		} else {
+			v.shown[id.view].free()
 			v.shown[id.view] = nil
 		}
 	}
@@ -130,23 +139,47 @@ func (v *views) stageFinished(id plan.StageID) {
 
 // drop frees everything.
 func (v *views) drop() {
+	for _, w := range v.complete {
+		if w != nil {
+			w.memory.free()
+		}
+	}
+	for _, w := range v.shown {
+		if w != nil {
+			w.free()
+		}
+	}
 	clear(v.complete)
 	clear(v.shown)
 }
 
 // completeView is an edge that is complete when it is read.
 type completeView struct {
-	edge *plan.Edge
+	edge   *plan.Edge
+	memory viewMemory
 	// blocks belong to the job's loop until the first look-up, which makes the
 	// index of them.
 	blocks []element.Block
 	index  func() (map[string]*contents, error)
+	// indexed says that the index is there.
+	indexed atomic.Bool
 }
 
-func newCompleteView(e *plan.Edge) *completeView {
-	v := &completeView{edge: e}
-	v.index = sync.OnceValues(v.indexWindows)
+func newCompleteView(e *plan.Edge, a *shuffle.Account) *completeView {
+	v := &completeView{edge: e, memory: viewMemory{account: a}}
+	v.index = sync.OnceValues(func() (map[string]*contents, error) {
+		index, err := v.indexWindows()
+		v.indexed.Store(err == nil)
+		return index, err
+	})
 	return v
+}
+
+func (v *completeView) add(blocks []element.Block) {
+	v.blocks = append(v.blocks, blocks...)
+	for i := range blocks {
+		v.memory.add(footprint(&blocks[i]))
+	}
 }
 
 func (v *completeView) in(window []byte) (*contents, error) {
@@ -154,61 +187,92 @@ func (v *completeView) in(window []byte) (*contents, error) {
 	return index[string(window)], err
 }
 
+func (v *completeView) prompt(window []byte, part harness.SideInputPart) bool {
+	if !v.indexed.Load() {
+		return false
+	}
+	c, err := v.in(window)
+	return err == nil && (c == nil || c.prompt(part))
+}
+
 func (v *completeView) token() []byte { return strconv.AppendInt([]byte("e"), int64(v.edge.ID), 10) }
 
 func (v *completeView) release() {}
 
-// indexWindows collects the values of each window. The blocks are not needed
-// afterwards.
+// indexWindows finds where the values of each window lie. They are not copied;
+// blocks on disk are loaded one by one.
 func (v *completeView) indexWindows() (map[string]*contents, error) {
-	type values struct {
-		chunks [][]byte
-		count  int
-	}
-	windows := make(map[string]*values)
-	layout := shuffle.EdgeLayout(v.edge)
+	chunks := make([]element.Chunk, len(v.blocks))
+	all := make([]span, len(v.blocks))
 	for i := range v.blocks {
-		block, err := v.blocks[i].InMemory()
-		if err != nil {
-			return nil, fmt.Errorf("side input: %w", err)
-		}
-		err = layout.Each(&block, func(e *shuffle.Element, window []byte) error {
-			w := windows[string(window)]
-			if w == nil {
-				w = &values{}
-				windows[string(window)] = w
-			}
-			w.chunks = appendValue(w.chunks, e.Value)
-			w.count++
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("side input: %w", err)
-		}
+		chunks[i] = element.Chunk{Data: v.blocks[i].Data, Stored: v.blocks[i].Stored}
+		all[i] = span{chunk: uint32(i), to: uint32(chunks[i].Size())}
 	}
 	v.blocks = nil
-	index := make(map[string]*contents, len(windows))
-	for window, w := range windows {
-		index[window] = newContents(v.edge.Value, w.chunks, w.count)
+	layout := shuffle.EdgeLayout(v.edge)
+	data := newViewData(chunks, layout.Cut, &v.memory)
+	w := windowIndex{spans: make(map[string]*[]span)}
+	err := data.each(all, func(e *shuffle.Element, chunk, at uint32) error {
+		end := at + uint32(len(e.Value))
+		return w.add(layout, e, span{chunk, end - uint32(e.Size), end})
+	})
+	if err != nil {
+		return nil, err
+	}
+	index := make(map[string]*contents, len(w.spans))
+	for window, spans := range w.spans {
+		v.memory.add(int64(cap(*spans) * spanBytes))
+		index[window] = newContents(data, *spans, 0)
 	}
 	return index, nil
 }
 
-// appendValue copies a value to the last chunk, or to a new one.
-func appendValue(chunks [][]byte, value []byte) [][]byte {
-	last := len(chunks) - 1
-	if last < 0 || len(chunks[last]) > 0 && len(chunks[last])+len(value) > pageBytes {
-		chunks = append(chunks, nil)
-		last++
+// windowIndex collects where the elements of windows lie.
+type windowIndex struct {
+	spans map[string]*[]span
+	// last is the window of the last element that had one only.
+	last  []byte
+	lasts *[]span
+}
+
+// add notes that an element lies in s.
+func (w *windowIndex) add(layout *shuffle.Layout, e *shuffle.Element, s span) error {
+	if e.Header.NumWindows == 1 && w.lasts != nil && bytes.Equal(e.Header.Windows, w.last) {
+		extend(w.lasts, s)
+		return nil
 	}
-	chunks[last] = append(chunks[last], value...)
-	return chunks
+	rest := e.Header.Windows
+	for range e.Header.NumWindows {
+		n, err := layout.Window.Measure(rest)
+		if err != nil {
+			return fmt.Errorf("side input: window: %w", err)
+		}
+		spans := w.spans[string(rest[:n])]
+		if spans == nil {
+			spans = new([]span)
+			w.spans[string(rest[:n])] = spans
+		}
+		extend(spans, s)
+		w.last, w.lasts = append(w.last[:0], rest[:n]...), spans
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// extend adds s to spans, of which it may continue the last.
+func extend(spans *[]span, s span) {
+	if n := len(*spans); n > 0 && (*spans)[n-1].chunk == s.chunk && (*spans)[n-1].to == s.from {
+		(*spans)[n-1].to = s.to
+		return
+	}
+	*spans = append(*spans, s)
 }
 
 // shownView is what a View stage has shown.
 type shownView struct {
-	stage plan.StageID
-	value *coder.Coder
+	stage   plan.StageID
+	value   *coder.Coder
+	account *shuffle.Account
 
 	mu sync.Mutex // guards what follows
 	// number is that of the latest version of the view; shows counts the versions
@@ -231,9 +295,15 @@ type edition struct {
 	older    *edition
 }
 
-func newShownView(stage plan.StageID, value *coder.Coder) *shownView {
+func (e *edition) free() {
+	if e.contents != nil {
+		e.contents.data.memory.free()
+	}
+}
+
+func newShownView(stage plan.StageID, value *coder.Coder, a *shuffle.Account) *shownView {
 	return &shownView{
-		stage: stage, value: value,
+		stage: stage, value: value, account: a,
 		opened: make(map[int64]int), windows: make(map[string]*edition), outdated: make(map[string]bool),
 	}
 }
@@ -244,7 +314,34 @@ func (v *shownView) show(windows []group.Contents) {
 	v.number++
 	v.shows++
 	for _, w := range windows {
-		v.replace(string(w.Window), newContents(v.value, w.Chunks, w.Count))
+		v.replace(string(w.Window), v.contents(&w))
+	}
+}
+
+// contents makes the contents of what a window is to show.
+func (v *shownView) contents(w *group.Contents) *contents {
+	memory := &viewMemory{account: v.account}
+	chunks, size := chunksIn(w.Chunks)
+	memory.add(int64(size))
+	bare := 0
+	if size == 0 {
+		bare = w.Count
+	}
+	spans := make([]span, len(chunks))
+	for i := range chunks {
+		spans[i] = span{chunk: uint32(i), to: uint32(chunks[i].Size())}
+	}
+	return newContents(newViewData(chunks, cutValues(v.value), memory), spans, bare)
+}
+
+// free says that the view is not read any more.
+func (v *shownView) free() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, e := range v.windows {
+		for ; e != nil; e = e.older {
+			e.free()
+		}
 	}
 }
 
@@ -261,7 +358,8 @@ func (v *shownView) forget(windows []string) {
 func (v *shownView) replace(window string, c *contents) {
 	older := v.windows[window]
 	if older != nil && older.number == v.number {
-		older = older.older // the version has not been seen yet
+		older.free() // the version has not been seen yet
+		older = older.older
 	}
 	v.windows[window] = &edition{number: v.number, contents: c, older: older}
 	v.trim(window)
@@ -275,6 +373,7 @@ func (v *shownView) trim(window string) {
 		if v.reads(newer.older.number, newer.number) {
 			newer = newer.older
 		} else {
+			newer.older.free()
 			newer.older = newer.older.older
 		}
 	}
@@ -323,6 +422,11 @@ func (o *openView) in(window []byte) (*contents, error) {
 		return nil, nil
 	}
 	return e.contents, nil
+}
+
+func (o *openView) prompt(window []byte, part harness.SideInputPart) bool {
+	c, err := o.in(window)
+	return err == nil && (c == nil || c.prompt(part))
 }
 
 func (o *openView) token() []byte {
