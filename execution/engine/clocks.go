@@ -86,6 +86,7 @@ func (s *scheduler) dropUnreachable() bool {
 		for _, t := range st.timers.RemoveAll() {
 			s.letGo(st, t)
 		}
+		st.mark()
 		dropped = true
 	}
 	return dropped

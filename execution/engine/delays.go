@@ -24,6 +24,7 @@ func (s *scheduler) release() {
 		n := 0
 		for n < len(st.delayed) && st.delayed[n].due <= s.clock {
 			st.queue.Push(st.delayed[n].group, st.delayed[n].block)
+			st.mark()
 			n++
 		}
 		st.delayed = st.delayed[n:]
@@ -49,6 +50,7 @@ func (s *scheduler) leave(b *bundle, r residual) {
 	s.enter(st, st.hold, &r.block)
 	if r.delay <= 0 {
 		queue.Push(r.group, r.block)
+		st.mark()
 		return
 	}
 	d := delayedBlock{min(s.clock, delayMax) + min(r.delay, delayMax), r.group, r.block}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/watermark"
+	"github.com/gorunner/gorunner/internal/invariants"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 )
@@ -61,6 +62,9 @@ func (s *scheduler) dispatch() {
 		s.wake = wake
 		s.orders = append(s.orders, wakeAt{wake})
 	}
+	if invariants.Enabled {
+		s.checkReady()
+	}
 }
 
 // nextDue returns when the first delayed block or processing-time timer is
@@ -75,7 +79,7 @@ func (s *scheduler) nextDue() time.Duration {
 		}
 	}
 	for _, st := range s.timed {
-		next = earlier(next, s.nextTimer(st))
+		next = earlier(next, s.alarmOf(st))
 	}
 	return next
 }
@@ -112,8 +116,7 @@ func anyStage(*stageState) bool { return true }
 // longest ago, and of these two the same. So none waits for ever.
 func (s *scheduler) chooseOf(env *environment, u urgency, some func(*stageState) bool) *stageState {
 	var batch, endless *stageState
-	for i := len(env.stages) - 1; i >= 0; i-- {
-		st := env.stages[i]
+	for st := s.nextReady(env, len(env.stages)); st != nil; st = s.nextReady(env, st.place) {
 		switch {
 		case !st.endless && batch != nil, !some(st), !s.startable(st, u), !s.hasSlot(st):
 		case !st.endless && !env.endless:
@@ -130,11 +133,9 @@ func (s *scheduler) chooseOf(env *environment, u urgency, some func(*stageState)
 	return batch
 }
 
+// startable says whether there is a reason of the urgency to start a bundle of a
+// stage that has work.
 func (s *scheduler) startable(st *stageState, u urgency) bool {
-	_, _, firing := s.due(st)
-	if len(st.retries) == 0 && !st.queue.Available() && !firing && !st.incoming.Available() {
-		return false
-	}
 	if !finished(st.sides) {
 		return false
 	}
@@ -145,8 +146,12 @@ func (s *scheduler) startable(st *stageState, u urgency) bool {
 	if u < necessary && s.backlogged(st) {
 		return false
 	}
-	return u > worthwhile || complete || firing || st.splittable || st.env.endless || len(st.retries) > 0 ||
-		st.queue.Bytes() >= s.config.bundleBytes/worthwhileShare
+	if u > worthwhile || complete || st.splittable || st.env.endless || len(st.retries) > 0 ||
+		st.queue.Bytes() >= s.config.bundleBytes/worthwhileShare {
+		return true
+	}
+	_, _, firing := s.due(st)
+	return firing
 }
 
 // hasSlot says whether a bundle of the stage, for which there is reason, may be
@@ -181,6 +186,7 @@ func (s *scheduler) backlogged(st *stageState) bool {
 
 func (s *scheduler) startNext(st *stageState) {
 	work := s.take(st)
+	st.mark()
 	w := st.env.freest(work.avoid)
 	s.lastBundle++
 	s.began(st)

@@ -41,6 +41,7 @@ func (s *scheduler) drain() {
 		s.truncating = append(s.truncating, st)
 	}
 	for _, st := range s.stages {
+		st.mark()
 		for _, d := range st.delayed {
 			st.incoming.Push(d.group, d.block)
 		}
@@ -73,6 +74,7 @@ func (s *scheduler) discard() (discarded bool) {
 				s.exit(st, st.hold, &lease.Blocks[i])
 			}
 			st.incoming.Settle(lease)
+			st.mark()
 			discarded = true
 		}
 	}

@@ -101,7 +101,8 @@ const native plan.EnvironmentID = ""
 // stageState is what the scheduler knows of a stage.
 type stageState struct {
 	*plan.Stage
-	env *environment
+	env   *environment
+	place int // among the stages of env
 	// queue holds what is to be executed, incoming what comes: the same, unless
 	// the job is drained and what comes has to be truncated first, by the
 	// function truncate if there is one.
@@ -119,7 +120,10 @@ type stageState struct {
 	retries []*work
 	delayed []delayedBlock // by due
 	timers  *timer.Set     // nil if the stage has none
-	fired   bool           // the last work was timers
+	// alarm is when the next timers are due by the clock, 0 if there are none.
+	alarm      time.Duration
+	alarmStale bool
+	fired      bool // the last work was timers
 	// forgetsLast says that the timers, which are the runner's own, forget the
 	// state of restrictions: see lingers.
 	forgetsLast bool
@@ -196,7 +200,11 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 	for i, stage := range p.Stages {
 		st := newStageState(p, stage)
 		st.env = envs[environmentOf(stage)]
+		st.place = len(st.env.stages)
 		st.env.stages = append(st.env.stages, st)
+		if st.place%64 == 0 {
+			st.env.ready = append(st.env.ready, 0)
+		}
 		st.env.endless = st.env.endless || st.endless
 		if fn := mergeFunction(stage); fn != 0 {
 			env := envs[environmentOf(p.Stage(fn))]
@@ -379,11 +387,15 @@ func (s *scheduler) finishStep() []order {
 // watermarks follow their holds.
 func (s *scheduler) advance() {
 	s.release()
+	s.wakeTimers()
 	s.discard()
 	for again := true; again; again = s.discard() || s.dropUnreachable() {
-		s.synchronized.Advance()
+		for _, id := range s.synchronized.Advance() {
+			s.stages[id].mark()
+		}
 		for _, id := range s.tracker.Advance() {
 			st := s.stages[id]
+			st.mark()
 			s.openGates(st)
 			if s.tracker.Output(id) == element.MaxTime {
 				s.finish(st)
@@ -409,92 +421,6 @@ func (s *scheduler) fail(err error) {
 // push queues a block, which holds the watermark from now on.
 func (s *scheduler) push(st *stageState, g element.KeyGroup, b element.Block) {
 	st.incoming.Push(g, b)
+	st.mark()
 	s.enter(st, st.hold, &b)
-}
-
-// settle takes a bundle out of the running ones.
-func (s *scheduler) settle(id harness.BundleID) *bundle {
-	b := s.bundles[id]
-	if b == nil {
-		invariants.Failf("bundle %d is not running", id)
-	}
-	delete(s.bundles, id)
-	env := b.stage.env
-	env.bundles = slices.DeleteFunc(env.bundles, func(o *bundle) bool { return o == b })
-	env.running[b.stage.demand]--
-	b.stage.running--
-	b.worker.used--
-	if !b.stage.source {
-		s.relieving--
-	}
-	s.toCheckpoint = slices.DeleteFunc(s.toCheckpoint, func(o *bundle) bool { return o == b })
-	return b
-}
-
-// commit makes the effects of a bundle true: output first, then the input is
-// given up, so that the watermark never slips between the two.
-func (s *scheduler) commit(f bundleDone) {
-	b := s.settle(f.id)
-	s.busyTime.end(s.now)
-	s.observe(b)
-	s.show(b.stage, f.shown)
-	if b.work.function != 0 {
-		s.commitTruncated(b.stage, &f.outputs[0])
-	} else {
-		s.commitOutput(b, f)
-	}
-	for _, r := range f.residuals {
-		s.leave(b, r)
-	}
-	for i := range b.work.lease.Blocks {
-		s.exit(b.stage, watermark.Running, &b.work.lease.Blocks[i])
-	}
-	s.apply(b, s.lastTimers(b, f.timers))
-	s.tracker.Release(b.stage.ID, watermark.Running, element.MaxTime)
-	b.work.queue.Settle(b.work.lease)
-}
-
-func (s *scheduler) commitOutput(b *bundle, f bundleDone) {
-	for i, out := range b.stage.Outputs {
-		s.deliver(out.Edge, &f.outputs[i])
-	}
-	for i := range b.work.lease.Blocks {
-		block := &b.work.lease.Blocks[i]
-		b.stage.elementsIn += int64(block.Count)
-		b.stage.bytesIn += int64(block.Size())
-	}
-}
-
-func (s *scheduler) deliver(edge plan.EdgeID, out *shuffle.Output) {
-	for _, c := range s.consumers[edge] {
-		if !c.Input.Keyed {
-			for _, b := range out.Plain {
-				s.arrive(c, element.Unkeyed, b)
-			}
-			continue
-		}
-		for g, blocks := range out.Keyed {
-			for _, b := range blocks {
-				s.arrive(c, element.KeyGroup(g), b)
-			}
-		}
-	}
-}
-
-func (s *scheduler) retry(f bundleFailed) {
-	b := s.settle(f.id)
-	b.stage.env.failed++
-	b.work.attempts++
-	if f.fatal || b.work.attempts >= s.config.maxAttempts {
-		s.fail(&BundleError{Stage: b.stage.Stage, Bundle: f.id, Attempts: b.work.attempts, Err: f.err})
-		return
-	}
-	if f.lost {
-		b.work.avoid = b.worker.id
-		b.worker.lost = true // workerGone will come, but may come late
-	}
-	b.stage.retries = append(b.stage.retries, b.work)
-	s.orders = append(s.orders, bundleRetried{BundleRetried{
-		Stage: b.stage.ID, Bundle: f.id, Attempt: b.work.attempts, Err: f.err,
-	}})
 }

@@ -179,6 +179,7 @@ func (s *scheduler) giveBack(b *bundle, rest []residual) {
 			}
 		}
 		queue.Return(g, blocks)
+		st.mark()
 		rest = rest[n:]
 	}
 }

@@ -14,6 +14,7 @@ type environment struct {
 	id      plan.EnvironmentID
 	workers []*worker // in order of arrival
 	stages  []*stageState
+	ready   stageSet // those that may have work
 	// bundles are those that are running, in the order in which they began;
 	// running counts them by what their stages want.
 	bundles  []*bundle

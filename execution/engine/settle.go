@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/watermark"
+	"github.com/gorunner/gorunner/internal/invariants"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+// settle takes a bundle out of the running ones.
+func (s *scheduler) settle(id harness.BundleID) *bundle {
+	b := s.bundles[id]
+	if b == nil {
+		invariants.Failf("bundle %d is not running", id)
+	}
+	delete(s.bundles, id)
+	env := b.stage.env
+	env.bundles = slices.DeleteFunc(env.bundles, func(o *bundle) bool { return o == b })
+	env.running[b.stage.demand]--
+	b.stage.running--
+	b.stage.mark()
+	b.worker.used--
+	if !b.stage.source {
+		s.relieving--
+	}
+	s.toCheckpoint = slices.DeleteFunc(s.toCheckpoint, func(o *bundle) bool { return o == b })
+	return b
+}
+
+// commit makes the effects of a bundle true: output first, then the input is
+// given up, so that the watermark never slips between the two.
+func (s *scheduler) commit(f bundleDone) {
+	b := s.settle(f.id)
+	s.busyTime.end(s.now)
+	s.observe(b)
+	s.show(b.stage, f.shown)
+	if b.work.function != 0 {
+		s.commitTruncated(b.stage, &f.outputs[0])
+	} else {
+		s.commitOutput(b, f)
+	}
+	for _, r := range f.residuals {
+		s.leave(b, r)
+	}
+	for i := range b.work.lease.Blocks {
+		s.exit(b.stage, watermark.Running, &b.work.lease.Blocks[i])
+	}
+	s.apply(b, s.lastTimers(b, f.timers))
+	s.tracker.Release(b.stage.ID, watermark.Running, element.MaxTime)
+	b.work.queue.Settle(b.work.lease)
+}
+
+func (s *scheduler) commitOutput(b *bundle, f bundleDone) {
+	for i, out := range b.stage.Outputs {
+		s.deliver(out.Edge, &f.outputs[i])
+	}
+	for i := range b.work.lease.Blocks {
+		block := &b.work.lease.Blocks[i]
+		b.stage.elementsIn += int64(block.Count)
+		b.stage.bytesIn += int64(block.Size())
+	}
+}
+
+func (s *scheduler) deliver(edge plan.EdgeID, out *shuffle.Output) {
+	for _, c := range s.consumers[edge] {
+		if !c.Input.Keyed {
+			for _, b := range out.Plain {
+				s.arrive(c, element.Unkeyed, b)
+			}
+			continue
+		}
+		for g, blocks := range out.Keyed {
+			for _, b := range blocks {
+				s.arrive(c, element.KeyGroup(g), b)
+			}
+		}
+	}
+}
+
+func (s *scheduler) retry(f bundleFailed) {
+	b := s.settle(f.id)
+	b.stage.env.failed++
+	b.work.attempts++
+	if f.fatal || b.work.attempts >= s.config.maxAttempts {
+		s.fail(&BundleError{Stage: b.stage.Stage, Bundle: f.id, Attempts: b.work.attempts, Err: f.err})
+		return
+	}
+	if f.lost {
+		b.work.avoid = b.worker.id
+		b.worker.lost = true // workerGone will come, but may come late
+	}
+	b.stage.retries = append(b.stage.retries, b.work)
+	s.orders = append(s.orders, bundleRetried{BundleRetried{
+		Stage: b.stage.ID, Bundle: f.id, Attempt: b.work.attempts, Err: f.err,
+	}})
+}
