@@ -14,7 +14,7 @@ const (
 	machineShare = 0.5
 	// dataShare of the server's memory is for data. The rest is for what comes and
 	// goes with it: garbage, messages, the process itself.
-	dataShare = 0.5
+	dataShare = 0.6
 	// gcPercent is how much garbage the collector lets come together, as long as
 	// memory suffices. Data lies in large blocks without pointers: a collection
 	// costs little, but each one needs time in which data waits.

@@ -82,7 +82,7 @@ container (DOCKER), or in a worker pool (EXTERNAL).`,
 	fl.StringVar(&c.http, "http", "127.0.0.1:8074", "host:port of HTTP: health, metrics, jobs, profiles; or off")
 	fl.StringVar(&c.advertise, "advertise", "", "host:port that clients and workers are told; default that of --listen")
 	fl.StringVar(&c.dataDir, "data-dir", "", "directory of jobs, artifacts and the data that memory has no room for; default a temporary one, on disk if there is any: /var/tmp where the system's directory lies in memory")
-	fl.StringVar(&memory, "memory", "", "memory that the server aims to stay below, such as 4GiB; half of it is for data, beyond which data goes to disk; default half of the machine's, or of the control group's")
+	fl.StringVar(&memory, "memory", "", "memory that the server aims to stay below, such as 4GiB; six tenths of it are for data, beyond which data goes to disk; default half of the machine's, or of the control group's")
 	fl.StringVar(&disk, "disk", "", "disk that the data of jobs may take, such as 100GiB; default three quarters of what is free")
 	fl.IntVar(&c.workers, "workers", 1, "workers of each environment of jobs that do not say; -1 is one for each core")
 	fl.DurationVar(&c.workerTimeout, "worker-timeout", time.Minute, "how long a worker may take to connect")
