@@ -9,9 +9,10 @@
 //
 // Nothing is left behind: a segment has no name from the moment it is open, and
 // so vanishes with the process, whatever ends it. Nobody deletes: when nothing
-// refers to the regions of a segment any more, which the garbage collector tells,
-// its file is closed and its space is free. The price is that space is given
-// back late; before a quota is said to be exceeded, garbage is collected.
+// refers to a region any more, which the garbage collector tells, its space is
+// free. It is given back with the whole file, or as a hole in it once a quarter of
+// the file is free. The price is that this comes late; so garbage is collected
+// when the quota is nearly used up, and before it is said to be exceeded.
 //
 //	d, err := segment.Open(segment.Params{Dir: dir, Quota: quota})
 //	stored, err := d.Store(data)
@@ -23,11 +24,11 @@ package segment
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/gorunner/gorunner/element"
@@ -92,6 +93,8 @@ type Disk struct {
 	account *shuffle.Account
 	buffers sync.Pool // of *[]byte, to write from and to decompress from
 	garbage collector
+	// solid says that the file system makes no holes in files.
+	solid atomic.Bool
 
 	mu      sync.Mutex
 	current *segment              // guarded by mu; the one that is appended to
@@ -123,7 +126,7 @@ func (d *Disk) Close() error {
 	d.open, d.current = nil, nil
 	var errs []error
 	for s := range open {
-		d.account.Add(-s.size)
+		d.hold(s, -s.held)
 		errs = append(errs, s.file.Close())
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -157,12 +160,13 @@ func (d *Disk) Store(data []byte) (element.Stored, error) {
 	}
 	h.segment, h.offset = s.id, uint64(at)
 	h.put(packed)
+	place := extent{s, at, at + int64(len(packed))}
 	if _, err := s.file.WriteAt(packed, at); err != nil {
-		s.unref()
+		place.release()
 		return nil, fmt.Errorf("%w: store %d bytes at %d of %s: %w", shuffle.ErrDisk, len(data), at, s.file.Name(), explain(err))
 	}
 	r := &region{segment: s, header: h}
-	runtime.AddCleanup(r, (*segment).unref, s)
+	runtime.AddCleanup(r, extent.release, place)
 	return r, nil
 }
 
@@ -211,7 +215,7 @@ func (d *Disk) reserve(n int64) (*segment, int64, error) {
 	at := s.size
 	s.size += n
 	s.references++
-	d.account.Add(n)
+	d.hold(s, n)
 	return s, at, nil
 }
 
@@ -227,27 +231,31 @@ func (d *Disk) next() (*segment, error) {
 		return nil, errors.Join(fmt.Errorf("new segment %s: %w", file.Name(), err), file.Close())
 	}
 	d.open[s] = struct{}{}
-	d.account.Add(s.size)
+	d.hold(s, s.size)
 	before := d.current
 	d.current = s
-	if before != nil {
-		if f := d.unref(before); f != nil { // rarely, so soon
-			_ = f.Close() // as below
-		}
+	if before != nil && d.unref(before) {
+		before.end()
 	}
 	return s, nil
 }
 
-// unref takes a reference to a segment back. The last gives back its space:
-// the file returned is to be closed then. The caller holds mu.
-func (d *Disk) unref(s *segment) io.Closer {
+// hold enters n bytes more, or less, of space of a segment. The caller holds mu.
+func (d *Disk) hold(s *segment, n int64) {
+	s.held += n
+	d.account.Add(n)
+}
+
+// unref takes a reference to a segment back, and says whether it was the last:
+// then the segment is to be ended. The caller holds mu.
+func (d *Disk) unref(s *segment) bool {
 	s.references--
 	if _, open := d.open[s]; !open || s.references > 0 {
-		return nil
+		return false
 	}
 	delete(d.open, s)
-	d.account.Add(-s.size)
-	return s.file
+	d.hold(s, -s.held)
+	return true
 }
 
 // scratch returns memory to pack a region into.

@@ -237,6 +237,44 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	}
 }
 
+// Regions that live long do not keep the space of their segments.
+func TestHoles(t *testing.T) {
+	for _, files := range []*faulty{{space: -1}, {space: -1, failPunch: errors.ErrUnsupported}, nil} {
+		quota := shuffle.NewBudget(nil, 0)
+		p := Params{SegmentBytes: 1 << 20, Quota: quota}
+		if files != nil {
+			p.Files = files
+		}
+		d := open(t, p)
+		var kept []element.Stored
+		for i := range 400 {
+			s := mustStore(t, d, noise(20_000, uint64(i)))
+			if i%40 == 7 {
+				kept = append(kept, s)
+			}
+		}
+		whole := int64(8*fileHeaderSize + 400*(headerSize+20_000))
+		if files != nil && files.failPunch != nil {
+			collectUntil(t, d, func() bool { return d.solid.Load() })
+			if got := quota.Used(); got != whole {
+				t.Errorf("%d bytes are used, want %d without holes", got, whole)
+			}
+		} else {
+			collectUntil(t, d, func() bool { return quota.Used() <= whole/3 })
+			if files != nil && files.holes != whole-quota.Used() {
+				t.Errorf("%d bytes are used of %d with holes of %d", quota.Used(), whole, files.holes)
+			}
+		}
+		for i, s := range kept {
+			checkLoad(t, s, noise(20_000, uint64(i*40+7)))
+		}
+		kept = nil
+		if err := d.Close(); err != nil || quota.Used() != 0 {
+			t.Errorf("closed, error %v: %d bytes are used", err, quota.Used())
+		}
+	}
+}
+
 func TestQuota(t *testing.T) {
 	server := shuffle.NewBudget(nil, 150_000)
 	for _, test := range []struct {

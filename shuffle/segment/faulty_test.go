@@ -2,7 +2,9 @@ package segment
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"sync"
 	"syscall"
 )
@@ -11,9 +13,10 @@ import (
 type faulty struct {
 	mu sync.Mutex
 	// space is what is left on the disk; less than 0 is no end.
-	space                int64
-	failRead, failCreate error
-	files                []*memFile
+	space                           int64
+	failRead, failCreate, failPunch error
+	holes                           int64
+	files                           []*memFile
 }
 
 func (f *faulty) CreateTemp(string) (File, error) {
@@ -87,6 +90,23 @@ func (m *memFile) ReadAt(p []byte, off int64) (int, error) {
 		return n, io.EOF
 	}
 	return n, nil
+}
+
+// Punch loses the bytes.
+func (m *memFile) Punch(at, n int64) error {
+	m.fs.mu.Lock()
+	defer m.fs.mu.Unlock()
+	switch {
+	case m.closed:
+		return os.ErrClosed
+	case m.fs.failPunch != nil:
+		return m.fs.failPunch
+	case at%pageBytes != 0 || n%pageBytes != 0 || n == 0 || at+n > int64(len(m.data)):
+		return fmt.Errorf("hole of %d bytes at %d in a file of %d", n, at, len(m.data))
+	}
+	m.fs.holes += n
+	clear(m.data[at : at+n])
+	return nil
 }
 
 func (m *memFile) Close() error {

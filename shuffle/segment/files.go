@@ -18,6 +18,9 @@ type File interface {
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
+	// Punch gives back the space of n bytes from an offset on, which nobody will
+	// read any more. Both are multiples of 4096.
+	Punch(at, n int64) error
 	// Name is what to call it in an error.
 	Name() string
 }
@@ -34,5 +37,7 @@ func (unnamed) CreateTemp(dir string) (File, error) {
 	if err := os.Remove(f.Name()); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return f, nil
+	return file{f}, nil
 }
+
+type file struct{ *os.File }
