@@ -213,6 +213,8 @@ func (m *match) measureOne(ctx context.Context, client []string) run {
 // CPU time that it and its children took.
 func (m *match) output(ctx context.Context, args []string) ([]byte, time.Duration, error) {
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	// Beam's Python starts processes of workers as "python".
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(args[0])+string(os.PathListSeparator)+os.Getenv("PATH"))
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
