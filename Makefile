@@ -128,7 +128,7 @@ conformance-smoke: build .venv ## Run the part of Beam's suites that belongs to 
 	GORUNNER_CONFORMANCE=smoke $(GOTESTSUM) -count=1 -timeout=$(TEST_TIMEOUT) ./conformance/...
 
 .PHONY: bench
-bench: .venv ## Measure speed and memory side by side with Prism (BENCH_ARGS=...)
+bench: .venv ## Measure speed and memory beside Prism and the ceiling (BENCH_ARGS=...)
 	$(GO) run ./bench $(BENCH_ARGS)
 
 .PHONY: check-race

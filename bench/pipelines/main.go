@@ -96,18 +96,15 @@ func main() {
 	build(root, s)
 	start := time.Now()
 	result, err := beam.Run(context.Background(), "universal", p)
-	report := struct {
-		Seconds float64 `json:"seconds"`
-		Error   string  `json:"error,omitempty"`
-	}{Seconds: time.Since(start).Seconds()}
+	seconds := time.Since(start).Seconds()
 	if err == nil {
 		err = checked(result)
 	}
-	if err != nil {
-		report.Error = err.Error()
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(map[string]float64{"seconds": seconds})
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(report); err != nil {
-		fmt.Fprintln(os.Stderr, "write report:", err)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "workload %s: %v\n", *name, err)
 		os.Exit(1)
 	}
 }
