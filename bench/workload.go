@@ -41,7 +41,7 @@ type bar struct{ share, prism float64 }
 
 // Why Prism does not run a workload.
 const (
-	prismMemory = "needs more than 14 GB: see \"What Prism cannot run\""
+	prismMemory = "would need 17 GB and more: see \"What Prism cannot run\""
 )
 
 // scaled multiplies numbers of records, of which at least one is left.
