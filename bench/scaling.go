@@ -29,7 +29,7 @@ type step struct {
 func allSeries(scale float64) []series {
 	grow := func(from, to int, make func(n int) step) []step {
 		var steps []step
-		for n := from; n <= to; n *= 10 {
+		for n := max(1, from); n <= to; n *= 10 {
 			steps = append(steps, make(n))
 		}
 		return steps
