@@ -26,12 +26,14 @@ type host struct {
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	started int             // guarded by mu; workers so far
-	workers []*hostedWorker // guarded by mu
+	started int // guarded by mu; workers so far
+	// startedOf is started for each environment; guarded by mu.
+	startedOf map[plan.EnvironmentID]int
+	workers   []*hostedWorker // guarded by mu
 }
 
 func newHost(s *Server, j *job, log *slog.Logger) *host {
-	return &host{server: s, job: j, log: log}
+	return &host{server: s, job: j, log: log, startedOf: make(map[plan.EnvironmentID]int)}
 }
 
 // StartWorker announces, launches and awaits a worker.
@@ -46,8 +48,14 @@ func (h *host) StartWorker(ctx context.Context, env plan.EnvironmentID) (harness
 func (h *host) start(ctx context.Context, env plan.EnvironmentID) (*hostedWorker, error) {
 	h.mu.Lock()
 	h.started++
+	h.startedOf[env]++
+	nth := h.startedOf[env]
 	id := harness.WorkerID(fmt.Sprintf("%s-%s-%d", h.job.id, slug(string(env)), h.started))
 	h.mu.Unlock()
+	where, err := h.environment(env, nth)
+	if err != nil {
+		return nil, err
+	}
 	lines := newTail(workerTailLines)
 	worker, err := h.announce(id, env, lines)
 	if err != nil {
@@ -56,7 +64,7 @@ func (h *host) start(ctx context.Context, env plan.EnvironmentID) (*hostedWorker
 	process, err := h.server.deps.Launch(ctx, environment.Launch{
 		WorkerID:     id,
 		Endpoints:    endpoints(h.server.endpoint),
-		Environment:  h.job.environments[env],
+		Environment:  where,
 		Options:      h.job.options,
 		Capabilities: fnapi.Capabilities(),
 		Dir:          h.job.dir,

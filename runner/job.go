@@ -34,12 +34,14 @@ type job struct {
 	pipeline    []byte // as it was submitted; a parsed one takes ten times the room
 	options     *structpb.Struct
 	settings    jobOptions
-	workers     int
+	workers     int // of each environment, where environmentWorkers has no other
 	token       artifact.Token
 	created     time.Time
 	hub         *hub
 	names       map[plan.TransformID]string // see transformNames
 	streaming   bool                        // see isStreaming
+	// environmentWorkers: see pythonWorkers.
+	environmentWorkers map[plan.EnvironmentID]int
 
 	// environments with their alternatives resolved; nil once the job ended.
 	environments map[plan.EnvironmentID]*pipepb.Environment
@@ -195,6 +197,7 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		Disk:               disk,
 		Quota:              r.disk,
 		Workers:            j.workers,
+		EnvironmentWorkers: j.environmentWorkers,
 		Slots:              s.opts.Slots,
 		MaxAttempts:        j.settings.bundleAttempts,
 		MaxWorkerRestarts:  j.settings.workerRestarts,

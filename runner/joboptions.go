@@ -25,8 +25,13 @@ type jobOptions struct {
 	bundleAttempts int
 	workerRestarts int
 	workerTimeout  time.Duration
-	checkpoint     time.Duration
-	drain          bool
+	// workerProcesses is the number of workers of a Python client's environment,
+	// workerPython the interpreter of those that are not the client: see
+	// pythonworkers.go.
+	workerProcesses int
+	workerPython    string
+	checkpoint      time.Duration
+	drain           bool
 	// noFusion makes a stage of every transform; keyGroups is the number of
 	// partitions of keyed input.
 	noFusion  bool
@@ -66,6 +71,10 @@ func optionSpecs() []optionSpec {
 			func(o *jobOptions, n int) { o.checkpoint = time.Duration(n) * time.Millisecond }),
 		countOption("gorunner_key_groups", "Partitions of keyed input, the most bundles that it has at a time, up to 4096; 0 is the default, 64.",
 			func(o *jobOptions, n int) { o.keyGroups = min(n, maxKeyGroups) }),
+		countOption("gorunner_worker_processes", "Workers of Python that share the work of a client in LOOPBACK, itself included: the others are processes beside it; 0 is the server's setting.",
+			func(o *jobOptions, n int) { o.workerProcesses = n }),
+		stringOption("gorunner_worker_python", "Python interpreter of these processes; default the client's.",
+			func(o *jobOptions, v string) { o.workerPython = v }),
 		boolOption("gorunner_disable_fusion", "Make a stage of every transform, to find out which of them is slow or fails.",
 			func(o *jobOptions, v bool) { o.noFusion = v }),
 		boolOption("drain", "Drain the job from its start: unbounded sources are truncated before they are read, and the job ends.",
@@ -113,6 +122,19 @@ func boolOption(name, help string, set func(*jobOptions, bool)) optionSpec {
 			return nil
 		}
 		return fmt.Errorf("runner: option %s: %v is neither true nor false", name, v)
+	}}
+}
+
+func stringOption(name, help string, set func(*jobOptions, string)) optionSpec {
+	return optionSpec{name, help, jobpb.PipelineOptionType_STRING, func(o *jobOptions, v *structpb.Value) error {
+		switch v := v.GetKind().(type) {
+		case *structpb.Value_StringValue:
+			set(o, v.StringValue)
+			return nil
+		case *structpb.Value_NullValue, nil:
+			return nil
+		}
+		return fmt.Errorf("runner: option %s: %v is not a text", name, v)
 	}}
 }
 

@@ -64,6 +64,8 @@ func TestOptions(t *testing.T) {
 		"beam:option:gorunner_checkpoint_ms:v1":    "20",
 		"beam:option:gorunner_key_groups:v1":       "5",
 		"beam:option:gorunner_disable_fusion:v1":   true,
+		"beam:option:gorunner_worker_processes:v1": "4",
+		"beam:option:gorunner_worker_python:v1":    "/py",
 		"beam:option:drain:v1":                     true,
 		"beam:option:streaming:v1":                 true,
 		"beam:option:job_name:v1":                  "me",
@@ -71,6 +73,7 @@ func TestOptions(t *testing.T) {
 	want := jobOptions{
 		name: "me", memory: 1e11, disk: 1e12, bundleBytes: 1000, bundleAttempts: 2, workerRestarts: 3, workerTimeout: 7 * time.Second,
 		checkpoint: 20 * time.Millisecond, drain: true, streaming: true, noFusion: true, keyGroups: 5,
+		workerProcesses: 4, workerPython: "/py",
 	}
 	if err != nil || o != want {
 		t.Errorf("%+v, %v", o, err)

@@ -30,6 +30,10 @@ type Options struct {
 	// Workers is the number of workers of each environment of jobs that do not
 	// ask for a number; default 1, negative one for each core.
 	Workers int
+	// WorkerProcesses is the number of workers of a Python client in LOOPBACK,
+	// itself included, for jobs that do not ask for a number; default 1. The others
+	// are processes that the server starts.
+	WorkerProcesses int
 	// Slots is the number of bundles that workers able to run several get at the
 	// same time, all those of an environment together; default the number of
 	// cores, at least 2. MaxSlots is how many each gets at most, where bundles

@@ -66,6 +66,9 @@ func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
 			wanted[artifact.Set(id)] = resolved.GetDependencies()
 		}
 	}
+	if j.environmentWorkers, err = s.pythonWorkers(j); err != nil {
+		return nil, err
+	}
 	if err := s.artifacts.Expect(j.token, wanted); err != nil {
 		return nil, status.Error(codes.ResourceExhausted, err.Error())
 	}

@@ -35,6 +35,7 @@ type config struct {
 	// memory is that of the process; 0 is the default. disk is that of its data.
 	memory, disk      int64
 	workers           int
+	processes         int
 	workerTimeout     time.Duration
 	engine            string
 	engineArgs        []string
@@ -85,6 +86,7 @@ container (DOCKER), or in a worker pool (EXTERNAL).`,
 	fl.StringVar(&memory, "memory", "", "memory that the server aims to stay below, such as 4GiB; six tenths of it are for data, beyond which data goes to disk; default half of the machine's, or of the control group's")
 	fl.StringVar(&disk, "disk", "", "disk that the data of jobs may take, such as 100GiB; default three quarters of what is free")
 	fl.IntVar(&c.workers, "workers", 1, "workers of each environment of jobs that do not say; -1 is one for each core")
+	fl.IntVar(&c.processes, "worker-processes", 1, "workers of a Python client in LOOPBACK, itself included; the others are processes")
 	fl.DurationVar(&c.workerTimeout, "worker-timeout", time.Minute, "how long a worker may take to connect")
 	fl.StringVar(&c.engine, "container-engine", "docker", "command that starts containers, with its global arguments")
 	fl.StringArrayVar(&c.engineArgs, "container-arg", nil, "argument for each run of a container; may be repeated")
@@ -103,6 +105,8 @@ func (c *config) check() error {
 		return errors.New("--memory: no server can stay below 64MiB")
 	case c.workers < -1 || c.workers == 0:
 		return fmt.Errorf("--workers: %d; give a number of workers, or -1 for one for each core", c.workers)
+	case c.processes < 1:
+		return fmt.Errorf("--worker-processes: %d; give a number of workers", c.processes)
 	case c.workerTimeout <= 0:
 		return fmt.Errorf("--worker-timeout: %v; a worker needs time to connect", c.workerTimeout)
 	case c.idle < 0:
@@ -145,6 +149,7 @@ func serve(ctx context.Context, c config) (err error) {
 		Disk:            c.disk,
 		Endpoint:        c.advertise,
 		Workers:         c.workers,
+		WorkerProcesses: c.processes,
 		WorkerTimeout:   c.workerTimeout,
 		IdleTimeout:     c.idle,
 		ContainerEngine: strings.Fields(c.engine),

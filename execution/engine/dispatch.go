@@ -227,7 +227,7 @@ func (s *scheduler) startNext(st *stageState) {
 // a key may be another one's, which changes the state.
 func (s *scheduler) stateCache(st *stageState) string {
 	k, ok := st.Kind.(*plan.Executable)
-	if !ok || len(k.States) == 0 || s.config.workers > 1 {
+	if !ok || len(k.States) == 0 || s.config.workersOf(st.env.id) > 1 {
 		return ""
 	}
 	return fmt.Sprintf("s%d.%d", st.env.restarts, st.env.failed)

@@ -26,8 +26,10 @@ type Host interface {
 // defaults said with each.
 type Options struct {
 	Host Host
-	// Workers is the number of workers of each environment; default 1.
-	Workers int
+	// Workers is the number of workers of each environment; default 1. Those in
+	// EnvironmentWorkers have another.
+	Workers            int
+	EnvironmentWorkers map[plan.EnvironmentID]int
 	// Slots is how many bundles each environment executes at a time, as far as its
 	// workers can; default the number of cores, at least 2. There are more where
 	// user code waits instead of computing.

@@ -156,3 +156,20 @@ func TestWorkersOfCalledFunctions(t *testing.T) {
 		}
 	}
 }
+
+// TestEnvironmentWorkers: an environment may have another number of workers than
+// the rest.
+func TestEnvironmentWorkers(t *testing.T) {
+	p := mergePlan()
+	p.Environments = []plan.EnvironmentID{"a", "b"}
+	s := newScheduler(p, config{workers: 2, environmentWorkers: map[plan.EnvironmentID]int{"b": 3}})
+	got := map[plan.EnvironmentID]int{}
+	for _, o := range s.start() {
+		if start, ok := o.(startWorker); ok {
+			got[start.env]++
+		}
+	}
+	if got["a"] != 2 || got["b"] != 3 {
+		t.Errorf("%v", got)
+	}
+}

@@ -84,13 +84,13 @@ type scheduler struct {
 type config struct {
 	// slots is how many bundles an environment executes at a time in any case.
 	workers, slots, maxAttempts, maxWorkerRestarts int
+	environmentWorkers                             map[plan.EnvironmentID]int // where not workers
 	bundleBytes                                    int64
 	// bundleTime is what a bundle is to take at most; 0 for no matter how long.
 	bundleTime time.Duration
 	// idleInterval is the time between two looks at how busy the machine is.
 	splitInterval, checkpointInterval, idleInterval time.Duration
-	// drain says that the job is drained from its start.
-	drain bool
+	drain                                           bool // from the job's start
 	// epoch is the processing time at the start of the job, in milliseconds.
 	epoch element.EventTime
 }
@@ -316,7 +316,7 @@ func (s *scheduler) start() []order {
 		if env.id == native {
 			continue
 		}
-		for range s.config.workers {
+		for range s.config.workersOf(env.id) {
 			s.startWorker(env)
 		}
 	}

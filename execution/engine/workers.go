@@ -82,6 +82,14 @@ func (e *environment) slots() int {
 	return n
 }
 
+// workersOf is the number of workers that an environment has.
+func (c *config) workersOf(id plan.EnvironmentID) int {
+	if n, ok := c.environmentWorkers[id]; ok {
+		return n
+	}
+	return c.workers
+}
+
 func (s *scheduler) addWorker(f workerReady) {
 	env := s.environment(f.env)
 	if env == nil {

@@ -90,3 +90,6 @@ func split(line string) ([]string, error) {
 	}
 	return words, nil
 }
+
+// quote makes one word for split.
+func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
