@@ -2,6 +2,7 @@ package group
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
+	"github.com/gorunner/gorunner/shuffle/segment"
 	"github.com/gorunner/gorunner/state"
 )
 
@@ -39,6 +41,7 @@ func benchGrouper(b *testing.B, fn plan.WindowFn, keys, groups int) (*Grouper, [
 	}
 	w := shuffle.NewWriter(&g.indexer.layout, shuffle.Partitions{Groups: groups}, nil)
 	var data []byte
+	random := rand.New(rand.NewPCG(1, 2))
 	for i := range benchRecords {
 		data = coder.PutHeader(data[:0], element.Header{
 			Windows: encoded, NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring},
@@ -46,7 +49,9 @@ func benchGrouper(b *testing.B, fn plan.WindowFn, keys, groups int) (*Grouper, [
 		data = append(data, 8)
 		data = fmt.Appendf(data, "%08d", uint(i)*2654435761%uint(keys))
 		data = append(data, byte(99-len(data)))
-		data = append(data, make([]byte, 100-len(data))...)
+		for len(data) < 100 {
+			data = append(data, byte(random.Uint32()))
+		}
 		if err := w.Write(data); err != nil {
 			b.Fatal(err)
 		}
@@ -204,3 +209,44 @@ func benchBlock(start element.EventTime, keys, n int) element.Block {
 	}
 	return block
 }
+
+// benchmarkParts groups 100 MB in one group, from disk, a part at a time.
+func benchmarkParts(b *testing.B, keys int) {
+	b.Helper()
+	g, groups := benchGrouper(b, plan.GlobalWindows{}, keys, 1)
+	budget := shuffle.NewBudget(nil, 1)
+	budget.Account("other").Set(2)
+	disk, err := segment.Open(segment.Params{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer disk.Close()
+	spill := &shuffle.Spill{Memory: budget, Disk: disk}
+	for i := range groups[0] {
+		if err := spill.Block(&groups[0][i]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	kind := *g.kind
+	kind.PagedValues = true
+	params := Params{MemoryBytes: 24 << 20, PagedBytes: 4 << 20, Token: func() string { return "page" }, Spill: spill}
+	if g, err = New(&kind, params); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		count := 0
+		err := g.Run(b.Context(), groups[0], func(out element.Block) error {
+			count += out.Count
+			return nil
+		})
+		if err != nil || count != keys {
+			b.Fatalf("%d elements for %d keys, error %v", count, keys, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchRecords, "ns/record")
+}
+
+func BenchmarkPartsOneKey(b *testing.B)        { benchmarkParts(b, 1) }
+func BenchmarkParts10000Keys(b *testing.B)     { benchmarkParts(b, 10_000) }
+func BenchmarkPartsDifferentKeys(b *testing.B) { benchmarkParts(b, benchRecords) }
