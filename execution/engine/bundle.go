@@ -108,8 +108,10 @@ func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle, t
 	var loaded int64
 	defer func() { d.accounts.running.Add(-loaded) }()
 	var err error
-	b.Input, loaded, err = load(b.Input)
-	d.accounts.running.Add(loaded)
+	if loads(x.stage) {
+		b.Input, loaded, err = load(b.Input)
+		d.accounts.running.Add(loaded)
+	}
 	if err == nil {
 		err = x.prepare(b, timers)
 	}

@@ -160,6 +160,13 @@ func (s *scheduler) began(st *stageState) {
 func (st *stageState) isSource() bool   { return st.source }
 func (st *stageState) isNoSource() bool { return !st.source }
 
+// loads says whether the stage needs all its input in memory. A grouping of
+// complete input, of which there may be more than memory, loads it block by block.
+func loads(s *plan.Stage) bool {
+	k, grouping := s.Kind.(*plan.GroupByKey)
+	return !grouping || k.Streaming
+}
+
 // load brings the blocks of a bundle's input into memory that are on disk.
 func load(input []element.Block) (loaded []element.Block, bytes int64, err error) {
 	for i := range input {
