@@ -32,6 +32,9 @@ func (f *inFrame) contiguous() mem.Buffer {
 // and must not change.
 type outFrame struct{ bufs mem.BufferSlice }
 
+// frameOf is a message in one piece.
+func frameOf(b []byte) *outFrame { return &outFrame{bufs: mem.BufferSlice{mem.SliceBuffer(b)}} }
+
 // codec is gRPC's codec for protos, except that it passes frames through.
 type codec struct{ protos encoding.CodecV2 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -95,45 +96,55 @@ func (w *Worker) loseBy(kind streamKind, err error) error {
 	return w.farewell()
 }
 
-func (w *Worker) receiveControl(stream fnpb.BeamFnControl_ControlServer) error {
+func (w *Worker) receiveControl(stream grpc.ServerStream) error {
 	for {
-		resp, err := stream.Recv()
-		if err != nil {
+		var frame inFrame
+		if err := stream.RecvMsg(&frame); err != nil {
 			return err
 		}
-		if err := w.answer(resp); err != nil {
+		// Small, and parts of it live longer than gRPC's buffers should.
+		message := frame.bufs.Materialize()
+		frame.free()
+		if err := w.answer(message); err != nil {
 			return err
 		}
 	}
 }
 
-func (w *Worker) sendControl(stream fnpb.BeamFnControl_ControlServer) error {
+func (w *Worker) sendControl(stream grpc.ServerStream) error {
 	for {
-		req, err := w.control.pop(stream.Context())
+		frame, err := w.control.pop(stream.Context())
 		if err != nil {
 			return err
 		}
-		if err := stream.Send(req); err != nil {
+		if err := stream.SendMsg(frame); err != nil {
 			return err
 		}
 	}
 }
 
 // answer hands a response to whoever waits for it.
-func (w *Worker) answer(resp *fnpb.InstructionResponse) error {
-	id := resp.GetInstructionId()
+func (w *Worker) answer(message []byte) error {
+	a, err := parseAnswer(message)
+	if err != nil {
+		return fmt.Errorf("parse an answer: %w", err)
+	}
 	w.mu.Lock()
-	e := w.bundles[id]
-	call := w.calls[id]
-	delete(w.calls, id)
+	e := w.bundles[string(a.id)]
+	call := w.calls[string(a.id)]
+	delete(w.calls, string(a.id))
 	w.mu.Unlock()
 	switch {
 	case e != nil:
-		e.respond(resp)
+		e.respond(&a)
 	case call != nil:
+		resp, err := a.whole()
+		if err != nil {
+			return err
+		}
 		call <- resp
-	case !w.server.issued(id):
-		return fmt.Errorf("an answer to instruction %q, which was never given", id)
+	case !w.server.issued(string(a.id)):
+		return fmt.Errorf("an answer to instruction %q, which was never given", a.id)
 	}
 	return nil
 }
@@ -143,6 +154,10 @@ func (w *Worker) answer(resp *fnpb.InstructionResponse) error {
 func (w *Worker) call(ctx context.Context, req *fnpb.InstructionRequest) (*fnpb.InstructionResponse, error) {
 	id := w.server.nextInstruction()
 	req.InstructionId = id
+	frame, err := protoFrame(req)
+	if err != nil {
+		return nil, err
+	}
 	answer := make(chan *fnpb.InstructionResponse, 1)
 	w.mu.Lock()
 	if w.err != nil {
@@ -156,7 +171,7 @@ func (w *Worker) call(ctx context.Context, req *fnpb.InstructionRequest) (*fnpb.
 		delete(w.calls, id)
 		w.mu.Unlock()
 	}()
-	if !w.control.push(req) {
+	if !w.control.push(frame) {
 		return nil, fmt.Errorf("worker %s: %d instructions wait to be sent", w.spec.ID, w.opts.MaxInstructions)
 	}
 	select {

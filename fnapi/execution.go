@@ -1,6 +1,7 @@
 package fnapi
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -32,12 +33,12 @@ type execution struct {
 	done        chan struct{}
 
 	mu       sync.Mutex
-	ports    map[string]*port            // guarded by mu; by sink transform
-	open     int                         // guarded by mu; ports that are not closed
-	response *fnpb.ProcessBundleResponse // guarded by mu until done is closed
-	ended    bool                        // guarded by mu
-	err      error                       // guarded by mu until done is closed
-	unwatch  func() bool                 // guarded by mu
+	ports    map[string]*port // guarded by mu; by sink transform
+	open     int              // guarded by mu; ports that are not closed
+	response *bundleAnswer    // guarded by mu until done is closed
+	ended    bool             // guarded by mu
+	err      error            // guarded by mu until done is closed
+	unwatch  func() bool      // guarded by mu
 
 	splitting sync.Mutex // held while the harness is asked to split
 	kept      int64      // guarded by splitting; elements that splits have left to it
@@ -68,12 +69,10 @@ func (w *Worker) Start(ctx context.Context, b *harness.Bundle) (harness.Executio
 		e.cancel()
 		return nil, err
 	}
-	request := &fnpb.InstructionRequest{
-		InstructionId: e.id,
-		Request: &fnpb.InstructionRequest_ProcessBundle{ProcessBundle: &fnpb.ProcessBundleRequest{
-			ProcessBundleDescriptorId: e.descriptor.proto.GetId(),
-			CacheTokens:               w.cacheTokens(b),
-		}},
+	request, err := bundleRequest(e.id, e.descriptor.proto.GetId(), w.cacheTokens(b))
+	if err != nil {
+		e.fail(err)
+		return e, nil
 	}
 	// The queue of bundles has room for two entries of each bundle.
 	if !w.control.push(request) || !w.data.push(e) {
@@ -167,31 +166,25 @@ func (w *Worker) lookup(instruction []byte) *execution {
 }
 
 // respond takes the harness' answer to ProcessBundle.
-func (e *execution) respond(resp *fnpb.InstructionResponse) {
+func (e *execution) respond(a *answer) {
 	e.input.stop()
-	if text := resp.GetError(); text != "" {
-		e.fail(&SDKError{Text: text})
+	switch {
+	case a.failure != "":
+		e.fail(&SDKError{Text: a.failure})
+		return
+	case a.bundle == nil:
+		resp, err := a.whole()
+		e.fail(cmp.Or(err, fmt.Errorf("the harness answered with %T", resp.GetResponse())))
 		return
 	}
-	r := resp.GetProcessBundle()
-	if r == nil {
-		e.fail(fmt.Errorf("the harness answered with %T", resp.GetResponse()))
-		return
-	}
-	for _, d := range r.GetElements().GetData() {
-		if err := e.take([]byte(d.GetTransformId()), contiguousSpan(d.GetData()), d.GetIsLast()); err != nil {
-			e.fail(err)
-			return
-		}
-	}
-	for _, t := range r.GetElements().GetTimers() {
-		if err := e.takeTimers([]byte(t.GetTransformId()), []byte(t.GetTimerFamilyId()), contiguousSpan(t.GetTimers()), t.GetIsLast()); err != nil {
+	for _, message := range a.bundle.elements {
+		if err := parseElements([][]byte{message}, e.takeEntry); err != nil {
 			e.fail(err)
 			return
 		}
 	}
 	e.mu.Lock()
-	e.response = r
+	e.response = a.bundle
 	complete := e.open == 0
 	e.mu.Unlock()
 	if complete {
@@ -201,13 +194,7 @@ func (e *execution) respond(resp *fnpb.InstructionResponse) {
 
 // deliver takes an entry of the data stream.
 func (e *execution) deliver(en *entry) {
-	var err error
-	if en.timers {
-		err = e.takeTimers(en.transform, en.family, en.payload, en.last)
-	} else {
-		err = e.take(en.transform, en.payload, en.last)
-	}
-	if err != nil {
+	if err := e.takeEntry(en); err != nil {
 		e.fail(err)
 		return
 	}
@@ -217,6 +204,13 @@ func (e *execution) deliver(en *entry) {
 	if complete {
 		e.finish(nil)
 	}
+}
+
+func (e *execution) takeEntry(en *entry) error {
+	if en.timers {
+		return e.takeTimers(en.transform, en.family, en.payload, en.last)
+	}
+	return e.take(en.transform, en.payload, en.last)
 }
 
 // take writes data to an output and closes it if the data is the last.
@@ -315,11 +309,11 @@ func (e *execution) Wait() (harness.Result, error) {
 // collect makes the result out of the response.
 func (e *execution) collect() (harness.Result, error) {
 	var none harness.Result
-	infos, err := e.resolve(e.parent, e.response.GetMonitoringInfos(), e.response.GetMonitoringData())
+	infos, err := e.resolve(e.parent, e.response.infos, e.response.short)
 	if err != nil {
 		return none, err
 	}
-	residuals, err := e.residuals(e.response.GetResidualRoots())
+	residuals, err := e.residuals(e.response.residuals)
 	e.splitting.Lock()
 	kept := e.kept
 	e.splitting.Unlock()
@@ -330,7 +324,7 @@ func (e *execution) collect() (harness.Result, error) {
 		return harness.Result{Metrics: infos}, fmt.Errorf("stage %s bundle %d on worker %s: %w", e.bundle.Stage.Name, e.bundle.ID, e.worker.spec.ID, err)
 	}
 	result := harness.Result{Residuals: residuals, Metrics: infos}
-	if e.response.GetRequiresFinalization() {
+	if e.response.finalize {
 		result.Finalize = e.finalize
 	}
 	return result, nil
@@ -339,7 +333,7 @@ func (e *execution) collect() (harness.Result, error) {
 // resolve turns the monitoring infos of an answer into full ones. Without the
 // infos behind short ids a bundle's counts would be lost, so a worker that dies
 // before it has told them has not finished the bundle.
-func (e *execution) resolve(ctx context.Context, full []*pipepb.MonitoringInfo, short map[string][]byte) ([]metrics.Info, error) {
+func (e *execution) resolve(ctx context.Context, full []*pipepb.MonitoringInfo, short []shortData) ([]metrics.Info, error) {
 	infos, err := e.worker.metrics.infos(ctx, e.worker, full, short)
 	if err != nil {
 		return nil, fmt.Errorf("stage %s bundle %d: metrics of worker %s: %w", e.bundle.Stage.Name, e.bundle.ID, e.worker.spec.ID, err)
@@ -370,5 +364,3 @@ func (e *execution) finalize(ctx context.Context) error {
 	}
 	return nil
 }
-
-func contiguousSpan(b []byte) span { return span{pieces: [][]byte{b}, n: len(b)} }

@@ -44,7 +44,7 @@ func (e *execution) Progress(ctx context.Context) (harness.Progress, error) {
 		return none, err
 	}
 	r := resp.GetProcessBundleProgress()
-	infos, err := e.resolve(ctx, r.GetMonitoringInfos(), r.GetMonitoringData())
+	infos, err := e.resolve(ctx, r.GetMonitoringInfos(), shortDataOf(r.GetMonitoringData()))
 	if err != nil {
 		return none, err
 	}

@@ -39,7 +39,7 @@ func newShortIDs(limit int) *shortIDs {
 // infos returns the monitoring infos of an answer in full. Some harnesses send
 // each of them both in full and under its short id, some only one of the two.
 // The labels of the result are shared and must not be changed.
-func (s *shortIDs) infos(ctx context.Context, w *Worker, full []*pipepb.MonitoringInfo, short map[string][]byte) ([]metrics.Info, error) {
+func (s *shortIDs) infos(ctx context.Context, w *Worker, full []*pipepb.MonitoringInfo, short []shortData) ([]metrics.Info, error) {
 	if len(full) > 0 {
 		infos := make([]metrics.Info, len(full))
 		for i, m := range full {
@@ -48,15 +48,14 @@ func (s *shortIDs) infos(ctx context.Context, w *Worker, full []*pipepb.Monitori
 		}
 		return infos, nil
 	}
-	ids := slices.Sorted(maps.Keys(short))
-	wanted, missing := s.want(ids)
+	wanted, missing := s.want(short)
 	if len(missing) > 0 {
 		//nolint:contextcheck // the answer is for others too, see ask
 		if err := w.track(func() { s.ask(w, missing) }); err != nil {
 			return nil, err
 		}
 	}
-	infos := make([]metrics.Info, 0, len(ids))
+	infos := make([]metrics.Info, 0, len(short))
 	for i, id := range wanted {
 		if id == nil {
 			continue
@@ -68,27 +67,38 @@ func (s *shortIDs) infos(ctx context.Context, w *Worker, full []*pipepb.Monitori
 			continue
 		}
 		info := id.info
-		info.Payload = short[ids[i]]
+		info.Payload = short[i].payload
 		infos = append(infos, info)
 	}
 	return infos, nil
 }
 
+// shortDataOf lists monitoring data in order of the short ids.
+func shortDataOf(data map[string][]byte) []shortData {
+	short := make([]shortData, 0, len(data))
+	for _, id := range slices.Sorted(maps.Keys(data)) {
+		short = append(short, shortData{[]byte(id), data[id]})
+	}
+	return short
+}
+
 // want looks ids up; missing are those that the caller must ask for. An id
 // beyond the limit is nil.
-func (s *shortIDs) want(ids []string) (wanted []*shortID, missing []string) {
+func (s *shortIDs) want(short []shortData) (wanted []*shortID, missing []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	wanted = make([]*shortID, len(ids))
-	for i, id := range ids {
-		k, ok := s.known[id]
+	wanted = make([]*shortID, len(short))
+	for i := range short {
+		k, ok := s.known[string(short[i].id)]
 		if !ok && len(s.known) < s.limit {
+			id := string(short[i].id)
 			k = &shortID{ready: make(chan struct{})}
 			s.known[id] = k
 			missing = append(missing, id)
 		}
 		wanted[i] = k
 	}
+	slices.Sort(missing)
 	return wanted, missing
 }
 

@@ -126,7 +126,7 @@ func getAnswer(id, page, next []byte) *outFrame {
 		b = protowire.AppendVarint(b, uint64(len(page)))
 		return &outFrame{bufs: mem.BufferSlice{mem.SliceBuffer(b), mem.SliceBuffer(page)}}
 	}
-	return &outFrame{bufs: mem.BufferSlice{mem.SliceBuffer(b)}}
+	return frameOf(b)
 }
 
 // doneAnswer encodes the answer to an operation that yields nothing.
@@ -134,7 +134,7 @@ func doneAnswer(id []byte, op protowire.Number) *outFrame {
 	b := appendBytes(make([]byte, 0, len(id)+8), fieldStateID, id)
 	b = protowire.AppendTag(b, op, protowire.BytesType)
 	b = protowire.AppendVarint(b, 0)
-	return &outFrame{bufs: mem.BufferSlice{mem.SliceBuffer(b)}}
+	return frameOf(b)
 }
 
 // errorAnswer encodes the answer to a request that failed.
@@ -142,7 +142,7 @@ func errorAnswer(r *stateRequest, err error) *outFrame {
 	// A proto takes no other text.
 	text := strings.ToValidUTF8(fmt.Sprintf("state request %s of instruction %s: %v", r.id, r.instruction, err), "\uFFFD")
 	b := appendBytes(nil, fieldStateID, r.id)
-	return &outFrame{bufs: mem.BufferSlice{mem.SliceBuffer(appendString(b, fieldStateError, text))}}
+	return frameOf(appendString(b, fieldStateError, text))
 }
 
 func appendBytes(b []byte, num protowire.Number, v []byte) []byte {

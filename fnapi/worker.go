@@ -39,7 +39,7 @@ type Worker struct {
 	metrics *shortIDs
 	// control holds the requests to be sent, data the bundles that have input to
 	// be sent, statuses the status requests.
-	control  *queue[*fnpb.InstructionRequest]
+	control  *queue[*outFrame]
 	data     *queue[*execution]
 	statuses *queue[*fnpb.WorkerStatusRequest]
 
@@ -106,7 +106,7 @@ func newWorker(s *Server, spec WorkerSpec) *Worker {
 		slots:     1,
 		stages:    make(map[plan.StageID]*descriptor),
 		metrics:   newShortIDs(s.opts.MaxShortIDs),
-		control:   newQueue[*fnpb.InstructionRequest](s.opts.MaxInstructions),
+		control:   newQueue[*outFrame](s.opts.MaxInstructions),
 		data:      newQueue[*execution](2 * s.opts.MaxBundles),
 		statuses:  newQueue[*fnpb.WorkerStatusRequest](s.opts.MaxStreams),
 		connected: make(chan struct{}),
