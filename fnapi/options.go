@@ -92,11 +92,13 @@ func setDefault[T int | time.Duration](v *T, value T) {
 func ServerOptions() []grpc.ServerOption { return Options{}.ServerOptions() }
 
 // ServerOptions returns the settings that the gRPC server must have: the codec
-// of the data stream, which leaves other messages as they are, and the limits.
+// of frames, which leaves other messages as they are, connections that spare
+// wake-ups, and the limits.
 func (o Options) ServerOptions() []grpc.ServerOption {
 	o = o.withDefaults()
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
+		grpc.Creds(newPatientCreds()),
 		grpc.MaxRecvMsgSize(o.MaxMessageBytes),
 		grpc.MaxSendMsgSize(o.MaxMessageBytes),
 		grpc.InitialWindowSize(window(o.WindowBytes)),
