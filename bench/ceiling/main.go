@@ -1,6 +1,7 @@
 // Command ceiling measures how fast a pipeline could be at most: it runs the
-// pipeline once, records what every bundle of user code got, and then plays the
-// bundles to the same SDK harness again, with nothing else to do.
+// client once and records what every bundle of user code got. Then it runs the
+// client again, and plays the bundles to the SDK harness, with nothing else to
+// do.
 //
 //	ceiling -- pipelines --workload=gbk --environment_type=LOOPBACK --endpoint=
 //
@@ -72,11 +73,11 @@ const gcPercent = 400
 
 var (
 	errNoClient = errors.New("no client: give its command line after --")
-	errNoReplay = errors.New("the client ran no job to its end")
+	errNoJob    = errors.New("the client ran no job to its end")
 )
 
-// measure runs the client against a server in this process.
-func measure(ctx context.Context, s settings) (report, error) {
+// measure runs the client against a server in this process, time and again.
+func measure(ctx context.Context, s settings) (_ report, err error) {
 	if len(s.client) == 0 {
 		return report{}, errNoClient
 	}
@@ -85,31 +86,95 @@ func measure(ctx context.Context, s settings) (report, error) {
 	if err != nil {
 		return report{}, err
 	}
-	client := command(ctx, s.client, listener.Addr().String())
-	var reports []report
+	b := &booth{address: listener.Addr().String(), client: s.client}
 	opts := runner.Options{Workers: s.workers, Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 	deps := runner.Parts(opts)
-	deps.Execute = func(p *plan.Plan, o engine.Options) runner.Execution {
-		return newJob(p, o, s, func() int { return client.Process.Pid }, func(r report) { reports = append(reports, r) })
-	}
+	deps.Execute = func(p *plan.Plan, o engine.Options) runner.Execution { return b.execute(p, o) }
 	server, err := runner.New(deps, opts)
 	if err != nil {
 		return report{}, errors.Join(err, listener.Close())
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	if err = client.Start(); err == nil {
-		err = client.Wait()
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+		defer cancel()
+		err = errors.Join(err, server.Shutdown(ctx), <-served)
+	}()
+	job, err := b.record(ctx)
+	if err != nil {
+		return report{}, err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
-	defer cancel()
-	if err = errors.Join(err, server.Shutdown(ctx), <-served); err != nil {
-		return report{}, fmt.Errorf("client %q: %w", s.client[0], err)
+	kinds, err := job.kinds(s.inFlight)
+	if err != nil {
+		return report{}, err
 	}
-	if len(reports) == 0 {
-		return report{}, errNoReplay
+	reports := make([][]report, len(kinds))
+	for range s.replays {
+		for i, k := range kinds { // in turns, as the machine has good and bad moments
+			r, err := b.play(ctx, job, k)
+			if err != nil {
+				return report{}, fmt.Errorf("%s: %w", k.name, err)
+			}
+			reports[i] = append(reports[i], r)
+		}
 	}
-	return reports[len(reports)-1], nil
+	return job.best(reports), nil
+}
+
+// booth runs the client, and decides what becomes of its job.
+type booth struct {
+	address string
+	client  []string
+	// execute makes the execution of the job that comes, pid is the client.
+	execute func(*plan.Plan, engine.Options) runner.Execution
+	pid     int
+}
+
+// record executes a job and records it.
+func (b *booth) record(ctx context.Context) (*job, error) {
+	var j *job
+	b.execute = func(p *plan.Plan, o engine.Options) runner.Execution {
+		j = newJob(p, o, func() int { return b.pid })
+		return j
+	}
+	if err := b.run(ctx); err != nil {
+		return nil, err
+	}
+	if j == nil {
+		return nil, errNoJob
+	}
+	return j, nil
+}
+
+// play plays what was recorded to a job.
+func (b *booth) play(ctx context.Context, j *job, k kind) (report, error) {
+	var r *replay
+	b.execute = func(p *plan.Plan, o engine.Options) runner.Execution {
+		r = &replay{job: j, kind: k, options: o, plan: p, worker: func() int { return b.pid }}
+		return r
+	}
+	if err := b.run(ctx); err != nil {
+		return report{}, err
+	}
+	if r == nil {
+		return report{}, errNoJob
+	}
+	return r.report, nil
+}
+
+// run runs the client to its end.
+func (b *booth) run(ctx context.Context) error {
+	cmd := command(ctx, b.client, b.address)
+	err := cmd.Start()
+	if err == nil {
+		b.pid = cmd.Process.Pid
+		err = cmd.Wait()
+	}
+	if err != nil {
+		return fmt.Errorf("client %q: %w", b.client[0], err)
+	}
+	return nil
 }
 
 const shutdownTime = 10 * time.Second

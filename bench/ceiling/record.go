@@ -14,49 +14,41 @@ import (
 	"github.com/gorunner/gorunner/shuffle"
 )
 
-// job is an execution that is recorded and then replayed.
+// job is an execution that is recorded.
 type job struct {
 	*engine.Job
-	plan     *plan.Plan
-	settings settings
+	plan *plan.Plan
 	// worker is the process id of the workers.
 	worker func() int
-	done   func(report)
 
 	answers answers
+	// used is what the execution has used, set by Run.
+	used usages
 
 	// before is what had been used when the first bundle started; set by once.
 	before usages
 	once   sync.Once
 
 	mu      sync.Mutex
-	workers []harness.Worker // guarded by mu
-	bundles []*recorded      // guarded by mu; in the order of their start
+	slots   int         // guarded by mu; of all workers
+	bundles []*recorded // guarded by mu; in the order of their start
 }
 
-func newJob(p *plan.Plan, o engine.Options, s settings, worker func() int, done func(report)) *job {
-	j := &job{plan: p, settings: s, worker: worker, done: done, answers: newAnswers()}
+func newJob(p *plan.Plan, o engine.Options, worker func() int) *job {
+	j := &job{plan: p, worker: worker, answers: newAnswers()}
 	o.Host = host{o.Host, j}
 	j.Job = engine.New(p, o)
 	return j
 }
 
-// Run executes the job and replays it on the workers, which are stopped by those
-// who stop workers that the engine has left.
+// Run executes the job.
 func (j *job) Run(ctx context.Context) error {
 	if err := j.Job.Run(ctx); err != nil {
 		return err
 	}
-	after, err := j.usage()
-	if err != nil {
-		return err
-	}
-	r, err := j.replay(ctx, after.since(j.before))
-	if err != nil {
-		return fmt.Errorf("replay: %w", err)
-	}
-	j.done(r)
-	return nil
+	after, err := usage(j.worker())
+	j.used = after.since(j.before)
+	return err
 }
 
 // host is the job's host, with workers that record.
@@ -72,7 +64,7 @@ func (h host) StartWorker(ctx context.Context, env plan.EnvironmentID) (harness.
 		return nil, err
 	}
 	h.job.mu.Lock()
-	h.job.workers = append(h.job.workers, w)
+	h.job.slots += w.Slots()
 	h.job.mu.Unlock()
 	return &recorder{w, h.job}, nil
 }
@@ -98,7 +90,7 @@ type recorded struct {
 // Start implements harness.Worker.
 func (w *recorder) Start(ctx context.Context, b *harness.Bundle) (harness.Execution, error) {
 	var err error
-	w.job.once.Do(func() { w.job.before, err = w.job.usage() })
+	w.job.once.Do(func() { w.job.before, err = usage(w.job.worker()) })
 	if err != nil {
 		return nil, err
 	}
@@ -114,9 +106,6 @@ func (w *recorder) Start(ctx context.Context, b *harness.Bundle) (harness.Execut
 	}
 	return &execution{Execution: x, job: w.job, bundle: r, place: w.job.reserve()}, nil
 }
-
-// Stop implements harness.Worker: the worker is yet needed.
-func (*recorder) Stop(context.Context) error { return nil }
 
 // reserve returns the place of a bundle that starts.
 func (j *job) reserve() int {

@@ -1,19 +1,22 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/gorunner/gorunner/execution/engine"
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/internal/subprocess"
+	"github.com/gorunner/gorunner/plan"
 )
 
 // report is what the replays have shown.
@@ -50,49 +53,25 @@ type kind struct {
 
 var errNothing = errors.New("no bundle of user code was executed")
 
-// replay plays the recorded bundles in all ways. used is what the recorded run
-// has used.
-func (j *job) replay(ctx context.Context, used usages) (report, error) {
-	bundles := slices.DeleteFunc(j.bundles, func(b *recorded) bool { return b == nil })
-	if len(bundles) == 0 || len(j.workers) == 0 {
-		return report{}, errNothing
-	}
-	kinds, err := j.kinds(bundles)
-	if err != nil {
-		return report{}, err
-	}
+// best is the kind of replay that took the least time, each by the median of its
+// replays.
+func (j *job) best(kinds [][]report) report {
 	var reports []report
-	for _, k := range kinds {
-		var same []report
-		for n := range j.settings.replays {
-			r, err := j.play(ctx, k, fmt.Sprintf("%s/%d", k.name, n))
-			if err != nil {
-				return report{}, fmt.Errorf("%s: %w", k.name, err)
-			}
-			same = append(same, r)
-		}
+	for _, same := range kinds {
 		slices.SortFunc(same, bySeconds)
 		reports = append(reports, same[(len(same)-1)/2])
 	}
 	slices.SortFunc(reports, bySeconds)
 	best := reports[0]
 	best.Recorded, best.Others = j.Status().Executed.Seconds(), reports[1:]
-	best.RecordedWorkerCPU, best.RecordedCPU = used.worker.Seconds(), used.self.Seconds()
-	for _, b := range bundles {
+	best.RecordedWorkerCPU, best.RecordedCPU = j.used.worker.Seconds(), j.used.self.Seconds()
+	for _, b := range j.bundles {
 		best.Requests += b.requests.Load()
 	}
-	return best, nil
+	return best
 }
 
-func bySeconds(a, b report) int {
-	switch {
-	case a.Seconds < b.Seconds:
-		return -1
-	case a.Seconds > b.Seconds:
-		return 1
-	}
-	return 0
-}
+func bySeconds(a, b report) int { return cmp.Compare(a.Seconds, b.Seconds) }
 
 // The numbers of bundles in flight that may be best where the SDK waits for
 // answers, and how many bundles there are for each.
@@ -102,16 +81,18 @@ const (
 	cutsEach     = 4
 )
 
-// kinds are the ways that may be the fastest.
-func (j *job) kinds(bundles []*recorded) ([]kind, error) {
-	if n := j.settings.inFlight; n > 0 {
+// kinds are the ways that may be the fastest. inFlight is the number of bundles
+// in flight, 0 if that is to be found out.
+func (j *job) kinds(inFlight int) ([]kind, error) {
+	j.bundles = slices.DeleteFunc(j.bundles, func(b *recorded) bool { return b == nil })
+	bundles := j.bundles
+	if len(bundles) == 0 {
+		return nil, errNothing
+	}
+	if n := inFlight; n > 0 {
 		return []kind{{fmt.Sprintf("as recorded, %d in flight", n), bundles, n}}, nil
 	}
-	slots := 0
-	for _, w := range j.workers {
-		slots += w.Slots()
-	}
-	slots = min(slots, max(2, runtime.GOMAXPROCS(0)))
+	slots := min(j.slots, max(2, runtime.GOMAXPROCS(0)))
 	kinds := []kind{{fmt.Sprintf("as recorded, %d in flight", slots), bundles, slots}}
 	cuts := []int{slots}
 	var requests int64
@@ -150,14 +131,63 @@ func (j *job) endless() bool {
 	return false
 }
 
-// play plays bundles in order, as many at a time as are to be in flight. Caches
-// of other replays are of no use to it, as its name is part of their tokens.
-func (j *job) play(ctx context.Context, k kind, name string) (report, error) {
+// replay is an execution that plays recorded bundles. Its workers are new, as
+// those of any job are: what a harness has to do for the first time counts.
+type replay struct {
+	job     *job
+	kind    kind
+	options engine.Options
+	// plan is that of the replay, the same as what was recorded.
+	plan   *plan.Plan
+	worker func() int
+	report report
+}
+
+var errPlan = errors.New("the client has not submitted the same pipeline again")
+
+// Run implements runner.Execution.
+func (p *replay) Run(ctx context.Context) (err error) {
+	if p.plan.Text() != p.job.plan.Text() {
+		return errPlan
+	}
+	workers := make(map[plan.EnvironmentID][]harness.Worker)
+	defer func() {
+		for _, of := range workers {
+			for _, w := range of {
+				err = errors.Join(err, w.Stop(context.WithoutCancel(ctx)))
+			}
+		}
+	}()
+	for _, env := range p.plan.Environments {
+		for range max(1, p.options.Workers) {
+			w, err := p.options.Host.StartWorker(ctx, env)
+			if err != nil {
+				return err
+			}
+			workers[env] = append(workers[env], w)
+		}
+	}
+	p.report, err = p.play(ctx, workers)
+	return err
+}
+
+// Status implements runner.Execution.
+func (*replay) Status() engine.Status { return engine.Status{} }
+
+// Metrics implements runner.Execution: clients count by them what was checked.
+func (p *replay) Metrics() (attempted, committed []metrics.Info) { return p.job.Metrics() }
+
+// Drain implements runner.Execution.
+func (*replay) Drain() {}
+
+// play plays bundles in order, as many at a time as are to be in flight.
+func (p *replay) play(ctx context.Context, workers map[plan.EnvironmentID][]harness.Worker) (report, error) {
+	k := p.kind
 	r := report{Kind: k.name, Bundles: len(k.bundles)}
-	state := &replayed{answers: &j.answers}
+	state := &replayed{answers: &p.job.answers}
 	out := &counter{}
 	runtime.GC()
-	before, err := j.usage()
+	before, err := usage(p.worker())
 	if err != nil {
 		return r, err
 	}
@@ -166,16 +196,17 @@ func (j *job) play(ctx context.Context, k kind, name string) (report, error) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	for i := range k.inFlight {
-		w := j.workers[i%len(j.workers)]
 		wg.Go(func() {
 			for n := next.Add(1); int(n) <= len(k.bundles) && errs[i] == nil; n = next.Add(1) {
-				errs[i] = playOne(ctx, w, bundleOf(k.bundles[n-1], n, name), state, out)
+				b := bundleOf(k.bundles[n-1], n)
+				of := workers[environmentOf(b.Stage)]
+				errs[i] = playOne(ctx, of[i%len(of)], b, state, out)
 			}
 		})
 	}
 	wg.Wait()
 	r.Seconds = time.Since(begin).Seconds()
-	after, err := j.usage()
+	after, err := usage(p.worker())
 	used := after.since(before)
 	r.WorkerCPU, r.CPU = used.worker.Seconds(), used.self.Seconds()
 	for _, b := range k.bundles {
@@ -188,23 +219,19 @@ func (j *job) play(ctx context.Context, k kind, name string) (report, error) {
 }
 
 // bundleOf makes a bundle of a recorded one.
-func bundleOf(r *recorded, n int64, replay string) *harness.Bundle {
-	b := &harness.Bundle{
+func bundleOf(r *recorded, n int64) *harness.Bundle {
+	return &harness.Bundle{
 		ID: harness.BundleID(n), Stage: r.stage, Input: r.input, Timers: r.timers, Time: r.time,
-		StateCache: renamed(r.stateCache, replay),
+		StateCache: r.stateCache, ViewCaches: r.viewCaches,
 	}
-	for _, token := range r.viewCaches {
-		b.ViewCaches = append(b.ViewCaches, renamed(token, replay))
-	}
-	return b
 }
 
-// renamed is the cache token as it is in a replay.
-func renamed(token []byte, replay string) []byte {
-	if len(token) == 0 {
-		return token
+// environmentOf is where a recorded stage was executed.
+func environmentOf(s *plan.Stage) plan.EnvironmentID {
+	if x, ok := s.Kind.(*plan.Executable); ok {
+		return x.Environment
 	}
-	return strconv.AppendQuote(slices.Clone(token), replay)
+	return ""
 }
 
 func playOne(ctx context.Context, w harness.Worker, b *harness.Bundle, state harness.State, out harness.Output) error {
@@ -224,8 +251,9 @@ func (u usages) since(before usages) usages {
 	return usages{u.worker - before.worker, u.self - before.self}
 }
 
-func (j *job) usage() (usages, error) {
-	worker, err1 := subprocess.GroupCPU(j.worker())
+// usage is that of the worker's processes and of this one.
+func usage(workers int) (usages, error) {
+	worker, err1 := subprocess.GroupCPU(workers)
 	self, err2 := subprocess.UsageOf(os.Getpid())
 	return usages{worker, self.CPU}, errors.Join(err1, err2)
 }
