@@ -16,6 +16,8 @@ const (
 	messageBytes  = 1 << 20
 	benchKeys     = 1000
 	benchKeyBytes = 8
+	// benchRecordBytes is what a record takes with its header.
+	benchRecordBytes = 13 + 1 + benchKeyBytes + 1 + 77
 )
 
 // benchMessages are messages as a harness sends them: records of 100 bytes in
@@ -75,3 +77,27 @@ func BenchmarkWriterPlain(b *testing.B) { benchmarkWriter(b, shuffle.Partitions{
 func BenchmarkWriterKeyed(b *testing.B) { benchmarkWriter(b, shuffle.Partitions{Groups: 64}) }
 
 func BenchmarkWriterKeyed256(b *testing.B) { benchmarkWriter(b, shuffle.Partitions{Groups: 256}) }
+
+// BenchmarkWriterSmall writes little, as a bundle of a stream does.
+func BenchmarkWriterSmall(b *testing.B) {
+	for _, records := range []int{1, 1000} {
+		for _, want := range []shuffle.Partitions{{Plain: true}, {Groups: 64}} {
+			b.Run(fmt.Sprintf("%d/%d groups", records, want.Groups), func(b *testing.B) {
+				l, messages := benchMessages()
+				data := messages[0][:records*benchRecordBytes]
+				b.ReportAllocs()
+				begin := cpuTime(b)
+				for b.Loop() {
+					w := shuffle.NewWriter(l, want, nil)
+					if err := w.Write(data); err != nil {
+						b.Fatal(err)
+					}
+					if out, err := w.Close(); err != nil || out.Count != int64(records) {
+						b.Fatal(out.Count, err)
+					}
+				}
+				b.ReportMetric(float64(cpuTime(b)-begin)/float64(b.N), "cpu-ns/bundle")
+			})
+		}
+	}
+}

@@ -1,29 +1,40 @@
 package shuffle
 
 import (
+	"bytes"
 	"iter"
 
 	"github.com/gorunner/gorunner/element"
 )
 
-// The sizes of blocks, in bytes. Blocks start small, because a bundle may
-// write little, or little for each group, and double up to the maximum.
-// Messages of the plain maximum cost the harnesses least.
+// The sizes of blocks, in bytes. A bundle may write little, or little for each
+// group, so that the first block is about as large as what is at hand; those that
+// follow double up to the maximum. Messages of the plain maximum cost the harnesses
+// least.
 //
 //nolint:gochecknoglobals // constants, if structs could be
 var (
-	plainSizes = sizes{min: 16 << 10, max: 1 << 20}
-	groupSizes = sizes{min: 4 << 10, max: 256 << 10}
+	plainSizes = sizes{first: 16 << 10, max: 1 << 20}
+	groupSizes = sizes{first: 32 << 10, max: 256 << 10}
 	// A bundle may write to very many windows.
-	windowSizes = sizes{min: 512, max: 256 << 10}
+	windowSizes = sizes{first: blockMin, max: 256 << 10}
 )
+
+// blockMin is what a block has room for at least.
+const blockMin = 512
 
 // regionBytes is what a block on disk should have at least: what is smaller
 // costs more to read than its bytes do.
 const regionBytes = 64 << 10
 
 // sizes bound the blocks of one kind.
-type sizes struct{ min, max int }
+type sizes struct{ first, max int }
+
+// expecting bounds the first block by what is at hand for it.
+func (s sizes) expecting(bytes int) sizes {
+	s.first = max(blockMin, min(bytes, s.first))
+	return s
+}
 
 // buffer is a block that is being filled.
 type buffer struct {
@@ -63,7 +74,7 @@ func (b *buffer) append(e some) {
 // bounds. Where blocks go to disk, small ones are copied into a larger buffer
 // instead.
 func (w *Writer) grow(b *buffer, blocks *[]element.Block, s sizes, e some) error {
-	room := s.min
+	room := s.first
 	switch {
 	case b.count == 0:
 		b.minTime = element.MaxTime
@@ -108,13 +119,18 @@ func (w *Writer) end(b *buffer, blocks *[]element.Block) (free []byte, err error
 	if err := w.spill.Block(&block); err != nil {
 		return nil, err
 	}
-	*blocks = append(*blocks, block)
-	w.sealed += int64(block.Resident())
-	if block.Stored != nil {
-		return data[:0], nil
+	switch {
+	case block.Stored != nil:
+		free = data[:0]
+	case len(data) < cap(data)-cap(data)/4 && w.spill.near():
+		block.Data = bytes.Clone(data) // lest it keep what it does not need
+		fallthrough
+	default:
+		w.open -= int64(cap(data))
 	}
-	w.open -= int64(cap(data))
-	return nil, nil
+	w.sealed += int64(block.Resident())
+	*blocks = append(*blocks, block)
+	return free, nil
 }
 
 // relieve seals the largest blocks but one, if all that are being filled take

@@ -25,10 +25,12 @@ type chain struct{ first, last uint16 }
 
 const noChain = math.MaxUint16
 
-// A batch is bounded so that it stays in the processor's caches.
+// A batch is bounded so that it stays in the processor's caches. A few elements
+// are not worth what has to be prepared for one.
 const (
 	scatterMax      = 1024
 	scatterBytesMax = 256 << 10
+	scatterBytesMin = 2 << 10
 )
 
 func newScatter(groups int) *scatter {
@@ -71,7 +73,7 @@ func (s *scatter) write(w *Writer, data []byte, g element.KeyGroup) (element.Eve
 		}
 		one := some{data[from:s.ends[i]], 1, timestamp(data[from:])}
 		minTime = min(minTime, one.minTime)
-		if err := w.add(b, &w.out.Keyed[g], groupSizes, one); err != nil {
+		if err := w.add(b, &w.out.Keyed[g], w.groupSizes, one); err != nil {
 			return 0, err
 		}
 	}

@@ -45,6 +45,11 @@ const (
 // Over says whether data goes to disk now.
 func (s *Spill) Over() bool { return s != nil && s.Disk != nil && s.Memory.Over() }
 
+// nearShare of the budget in use means that memory is not to be wasted.
+const nearShare = 0.5
+
+func (s *Spill) near() bool { return s != nil && s.Memory.OverShare(nearShare) }
+
 // openBytes is how much a writer may be filling while the budget is exceeded.
 func (s *Spill) openBytes() int64 {
 	switch {

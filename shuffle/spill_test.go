@@ -67,9 +67,9 @@ func TestWriterOverBudget(t *testing.T) {
 	}{
 		{"plain", shuffle.Partitions{Plain: true}, 20_000, 512 << 10},
 		{"few groups", shuffle.Partitions{Groups: 4}, 20_000, 128 << 10},
-		{"many groups", shuffle.Partitions{Groups: 64}, 40_000, 48 << 10},
+		{"many groups", shuffle.Partitions{Groups: 64}, 40_000, 40 << 10},
 		{"more groups than fit", shuffle.Partitions{Groups: 1000}, 40_000, 2 << 10},
-		{"both", shuffle.Partitions{Plain: true, Groups: 64}, 40_000, 48 << 10},
+		{"both", shuffle.Partitions{Plain: true, Groups: 64}, 40_000, 40 << 10},
 		{"windows", shuffle.Partitions{Plain: true, Windows: true}, 20_000, 64 << 10},
 	}
 	for _, test := range tests {

@@ -55,6 +55,7 @@ type Writer struct {
 	sealed, open int64
 	plain        buffer
 	groups       []buffer
+	groupSizes   sizes // of the elements at hand
 	// windows stands in for plain and groups where windows are told apart.
 	windows windowBuffers
 	// partial is the beginning of an element. It is not cut again before it
@@ -143,6 +144,10 @@ func (w *Writer) whole() error {
 // take consumes the whole elements of data and returns their length.
 func (w *Writer) take(data []byte) (int, error) {
 	all := some{minTime: element.MaxTime}
+	if w.want.Groups > 0 {
+		// A quarter more than an even share, so that most need no second block.
+		w.groupSizes = groupSizes.expecting(len(data) / w.want.Groups * 5 / 4)
+	}
 	for len(all.data) < len(data) {
 		at := len(all.data)
 		more, err := w.takeQuick(data[at:])
@@ -160,7 +165,7 @@ func (w *Writer) take(data []byte) (int, error) {
 		all.minTime = min(all.minTime, more.minTime)
 	}
 	if w.want.Plain && !w.want.Single && !w.want.Windows && all.count > 0 {
-		if err := w.add(&w.plain, &w.out.Plain, plainSizes, all); err != nil {
+		if err := w.add(&w.plain, &w.out.Plain, plainSizes.expecting(len(data)), all); err != nil {
 			return 0, err
 		}
 	}
@@ -189,6 +194,8 @@ func (w *Writer) takeQuick(data []byte) (some, error) {
 		return some{}, nil
 	case w.want.Groups == 0:
 		return w.quick.count(data), nil
+	case w.scatter == nil && len(data) < scatterBytesMin:
+		return some{}, nil
 	}
 	if w.scatter == nil {
 		w.scatter = newScatter(w.want.Groups)
@@ -203,7 +210,7 @@ func (w *Writer) place(e *Element, whole []byte) error {
 	}
 	if w.want.Groups > 0 {
 		g := w.group(e.Key())
-		if err := w.add(&w.groups[g], &w.out.Keyed[g], groupSizes, some{whole, 1, e.Header.Timestamp}); err != nil {
+		if err := w.add(&w.groups[g], &w.out.Keyed[g], w.groupSizes, some{whole, 1, e.Header.Timestamp}); err != nil {
 			return err
 		}
 	}
