@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -20,18 +19,18 @@ import (
 	"github.com/gorunner/gorunner/shuffle"
 )
 
-func open(t testing.TB, p Params) *Disk {
-	t.Helper()
+func open(tb testing.TB, p Params) *Disk {
+	tb.Helper()
 	if p.Dir == "" {
-		p.Dir = t.TempDir()
+		p.Dir = tb.TempDir()
 	}
 	d, err := Open(p)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := d.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return d
@@ -65,6 +64,16 @@ func mustStore(t rapid.TB, d *Disk, data []byte) element.Stored {
 		t.Fatalf("stored %d bytes as %d", len(data), s.Size())
 	}
 	return s
+}
+
+// asRegion is the region that was stored.
+func asRegion(t *testing.T, s element.Stored) *region {
+	t.Helper()
+	r, ok := s.(*region)
+	if !ok {
+		t.Fatalf("stored as %T", s)
+	}
+	return r
 }
 
 func checkLoad(t rapid.TB, s element.Stored, want []byte) {
@@ -157,7 +166,7 @@ func TestCompressionIsMeasured(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := mustStore(t, open(t, Params{Ratio: test.ratio}), test.data)
-			if h := s.(*region).header; h.codec != test.want || h.codec == zstandard && h.stored >= h.size {
+			if h := asRegion(t, s).header; h.codec != test.want || h.codec == zstandard && h.stored >= h.size {
 				t.Errorf("%d bytes are stored as %d with codec %v, want codec %v", h.size, h.stored, h.codec, test.want)
 			}
 			checkLoad(t, s, test.data)
@@ -176,7 +185,7 @@ func TestCompressionIsTriedAgain(t *testing.T) {
 	}
 	packed := 0
 	for range 100 {
-		if s := mustStore(t, d, text(8<<10)); s.(*region).header.codec == zstandard {
+		if s := mustStore(t, d, text(8<<10)); asRegion(t, s).header.codec == zstandard {
 			packed++
 		}
 	}
@@ -212,14 +221,13 @@ func TestSpaceIsGivenBack(t *testing.T) {
 		t.Errorf("account of segments has %d bytes of %d", got, quota.Used())
 	}
 	kept := all[5]
-	all = nil
+	clear(all)
 	// The segment of what is kept, and the one that is appended to.
 	collectUntil(t, d, func() bool { return files.openFiles() == 2 })
 	if got, want := quota.Used(), int64(2*(fileHeaderSize+2*(headerSize+4000))); got != want {
 		t.Errorf("%d bytes are used, want %d", got, want)
 	}
 	checkLoad(t, kept, noise(4000, 5))
-	runtime.KeepAlive(all)
 	if err := d.Close(); err != nil || quota.Used() != 0 || files.openFiles() != 0 {
 		t.Errorf("closed, error %v: %d bytes in %d files", err, quota.Used(), files.openFiles())
 	}
@@ -229,8 +237,6 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	if _, err := d.Store(nil); !errors.Is(err, shuffle.ErrDisk) || !errors.Is(err, errClosed) {
 		t.Errorf("store after close: error %v", err)
 	}
-	all = nil
-	kept = nil
 	d.Collect() // what is found now was given back before
 	if quota.Used() != 0 {
 		t.Errorf("%d bytes are used after the end", quota.Used())
@@ -268,7 +274,6 @@ func TestHoles(t *testing.T) {
 		for i, s := range kept {
 			checkLoad(t, s, noise(20_000, uint64(i*40+7)))
 		}
-		kept = nil
 		if err := d.Close(); err != nil || quota.Used() != 0 {
 			t.Errorf("closed, error %v: %d bytes are used", err, quota.Used())
 		}
@@ -341,7 +346,6 @@ func TestFullDisk(t *testing.T) {
 	}
 	files.space = -1 // somebody has made room
 	checkLoad(t, mustStore(t, d, noise(10_000, 9)), noise(10_000, 9))
-	kept = nil
 	if err := d.Close(); err != nil || quota.Used() != 0 || files.openFiles() != 0 {
 		t.Errorf("closed, error %v: %d bytes in %d files", err, quota.Used(), files.openFiles())
 	}
@@ -391,7 +395,7 @@ func TestDamageIsNoticed(t *testing.T) {
 	wants := [][]byte{noise(300, 1), text(5000), nil, noise(100, 2)}
 	var all []*region
 	for _, data := range wants {
-		all = append(all, mustStore(t, d, data).(*region))
+		all = append(all, asRegion(t, mustStore(t, d, data)))
 	}
 	if all[1].header.codec != zstandard {
 		t.Fatal("nothing is compressed")
