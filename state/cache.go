@@ -149,12 +149,13 @@ func (s *Cache) shard(key string) *shard {
 
 // lookUp returns what the cache has of a cell in the range [from, to), and the
 // rows that it does not hide; nil if it hides all.
-func (s *Cache) lookUp(key []byte, from, to string) (layer, Rows, error) {
+func (s *Cache) lookUp(key []byte, from, to string) (l layer, rows Rows, err error) {
 	sh := &s.shards[maphash.Bytes(s.seed, key)%shardCount]
-	for {
-		if err := s.failed.Load(); err != nil {
-			return layer{}, nil, *err
-		}
+	if err := s.failed.Load(); err != nil {
+		return layer{}, nil, *err
+	}
+	// Who evicts may be faster than who reads: then it is read piece by piece.
+	for tries := range loadTries + 1 {
 		sh.mu.Lock()
 		c := sh.cells[string(key)]
 		table := s.table.Load()
@@ -162,32 +163,47 @@ func (s *Cache) lookUp(key []byte, from, to string) (layer, Rows, error) {
 			sh.mu.Unlock()
 			return layer{hides: true}, nil, nil
 		}
-		if c != nil {
-			c.used = true
-		}
-		if c == nil || !c.hides && !c.large && !c.flying {
-			before, version := c, 0
-			if c != nil {
-				version = c.version
-			}
+		if c.toLoad() && tries < loadTries {
+			version := c.mark()
 			sh.mu.Unlock()
-			if err := s.load(sh, *table, key, before, version); err != nil {
+			if err := s.load(sh, *table, key, c, version); err != nil {
 				return layer{}, nil, err
 			}
 			continue
 		}
-		l := c.look(from, to)
-		if c.hides || len(l.entries) == 1 && l.entries[0].hides && to == After(l.entries[0].name) {
-			sh.mu.Unlock()
-			return l, nil, nil
+		if c != nil {
+			c.used = true
+			l = c.look(from, to)
 		}
-		rows, err := openRows(*table, key, from, to)
+		if !l.hides && !l.tells(to) {
+			rows, err = openRows(*table, key, from, to)
+		}
 		sh.mu.Unlock()
-		if err != nil {
-			return layer{}, nil, fmt.Errorf("open rows: %w", err)
+		if err == nil && tries > 0 {
+			err = s.help()
 		}
-		return l, rows, nil
+		break
 	}
+	return l, rows, err
+}
+
+// loadTries is how often a cell is read from the table to be kept.
+const loadTries = 2
+
+// toLoad says that the cell should be read from the table as a whole. It may be nil.
+func (c *cell) toLoad() bool { return c == nil || !c.hides && !c.large && !c.flying }
+
+// mark returns the version of the cell, which may be nil.
+func (c *cell) mark() int {
+	if c == nil {
+		return 0
+	}
+	return c.version
+}
+
+// tells says that the layer has one entry, up to the name to, and all of it.
+func (l *layer) tells(to string) bool {
+	return len(l.entries) == 1 && l.entries[0].hides && to == After(l.entries[0].name)
 }
 
 func openRows(table Table, key []byte, from, to string) (Rows, error) {
@@ -224,7 +240,7 @@ func (s *Cache) load(sh *shard, table Table, key []byte, before *cell, version i
 		s.grow(int64(c.size - before))
 	}
 	sh.mu.Unlock()
-	return s.help()
+	return nil
 }
 
 // readCell reads a cell that is not too large; whole is false if it is.

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 )
@@ -98,7 +97,7 @@ func (s *scanner) entry(name string) error {
 			at.place.Row, at.place.Before, at.place.Bytes = s.from.Row, s.from.Before, s.from.Before
 		}
 	}
-	if s.rows != nil && s.rows.Key() != nil && string(s.name) == name {
+	if s.rows != nil && s.at(name) {
 		limit := uint64(0)
 		if mid != nil {
 			limit = mid.limit
@@ -127,12 +126,12 @@ type cursor struct {
 	named bool // the name was told
 }
 
-// entryRows goes through the rows of an entry and leaves them.
+// entryRows goes through the rows of an entry and leaves them. Small ones are
+// joined to pieces.
 func (s *scanner) entryRows(at *cursor, count bool, limit uint64) error {
-	for count && s.more && s.rows.Key() != nil && string(s.name) == at.place.Entry {
-		if limit > 0 && s.number >= limit {
-			break
-		}
+	var joined []byte
+	var last uint64
+	for count && s.more && s.at(at.place.Entry) && (limit == 0 || s.number < limit) {
 		if s.names != nil {
 			s.tell(at)
 			break
@@ -141,29 +140,45 @@ func (s *scanner) entryRows(at *cursor, count bool, limit uint64) error {
 		if err != nil {
 			return err
 		}
-		// The hint stands for the row that was read, once it was.
-		at.place.Row, at.place.Before = s.number+1, at.place.Bytes+uint64(len(data))
-		s.piece(at, data, true)
+		if len(joined) > 0 && len(joined)+len(data) > chunkBytesMax {
+			s.row(at, joined, last)
+			joined = nil
+		}
+		joined, last = append(joined, data...), s.number
 		if err := s.next(); err != nil {
 			return err
 		}
 	}
-	if s.more && s.rows.Key() != nil && string(s.name) == at.place.Entry {
+	s.row(at, joined, last)
+	if s.more && s.at(at.place.Entry) {
 		s.scratch = appendBehind(append(s.scratch[:0], s.key...), at.place.Entry)
 		return s.seek()
 	}
 	return nil
 }
 
+// at says whether the row is one of the entry.
+func (s *scanner) at(name string) bool { return s.rows.Key() != nil && string(s.name) == name }
+
+// row passes on a piece of rows, of which last is the last one's number.
+func (s *scanner) row(at *cursor, data []byte, last uint64) {
+	if len(data) == 0 {
+		return
+	}
+	// Now the hint is that they were read.
+	at.place.Row, at.place.Before = last+1, at.place.Bytes+uint64(len(data))
+	s.piece(at, data)
+}
+
 func (s *scanner) chunks(at *cursor, e *seen) {
 	for _, c := range e.chunks {
-		s.piece(at, c, false)
+		s.piece(at, c)
 	}
-	s.piece(at, e.tail, false)
+	s.piece(at, e.tail)
 }
 
 // piece passes on what of a piece was not read before.
-func (s *scanner) piece(at *cursor, data []byte, borrowed bool) {
+func (s *scanner) piece(at *cursor, data []byte) {
 	begin := at.place.Bytes
 	at.place.Bytes += uint64(len(data))
 	if !s.more || at.place.Bytes <= at.skip {
@@ -178,9 +193,6 @@ func (s *scanner) piece(at *cursor, data []byte, borrowed bool) {
 	}
 	if len(data) == 0 {
 		return
-	}
-	if borrowed {
-		data = bytes.Clone(data)
 	}
 	s.more = s.f(Piece{Entry: at.place.Entry, Data: data[:len(data):len(data)], Next: at.place})
 }

@@ -1,0 +1,207 @@
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+// guard stands between Pebble and a file system. Pebble tries again for ever
+// what it cannot write, or ends the process; it has files to lose. A temporary
+// table has none. So once something has failed, the guard remembers it for
+// whoever asks the table next, and from then on acts as if all were well, but
+// does nothing: Pebble comes to rest, and is closed.
+//
+// The guard also counts the bytes of the files, and syncs none of them.
+type guard struct {
+	vfs.FS
+	disk *shuffle.Account // may be nil
+
+	mu     sync.Mutex
+	failed error            // guarded by mu
+	sizes  map[string]int64 // of the files; guarded by mu
+}
+
+func newGuard(fs vfs.FS, disk *shuffle.Account) *guard {
+	return &guard{FS: fs, disk: disk, sizes: make(map[string]int64)}
+}
+
+// err is what has failed.
+func (g *guard) err() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.failed
+}
+
+// fail notes that something has failed.
+func (g *guard) fail(op string, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.failed == nil {
+		if errors.Is(err, syscall.ENOSPC) {
+			op = "the disk is full: " + op
+		}
+		g.failed = fmt.Errorf("%w: state: %s: %w", shuffle.ErrDisk, op, err)
+	}
+}
+
+// try does something unless something has failed.
+func (g *guard) try(op, name string, f func() error) {
+	if g.err() != nil {
+		return
+	}
+	if err := f(); err != nil {
+		g.fail(op+" "+name, err)
+	}
+}
+
+// grow enters that a file has become larger.
+func (g *guard) grow(name string, n int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.sizes[name] += n
+	if g.disk != nil {
+		g.disk.Add(n)
+	}
+}
+
+// drop enters that a file is gone.
+func (g *guard) drop(name string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.disk != nil {
+		g.disk.Add(-g.sizes[name])
+	}
+	delete(g.sizes, name)
+}
+
+// forget enters that all files are gone.
+func (g *guard) forget() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for name, n := range g.sizes {
+		if g.disk != nil {
+			g.disk.Add(-n)
+		}
+		delete(g.sizes, name)
+	}
+}
+
+func (g *guard) create(name string, make func() (vfs.File, error)) (vfs.File, error) {
+	var f vfs.File
+	g.try("create", name, func() (err error) {
+		f, err = make()
+		return err
+	})
+	g.drop(name)
+	return &file{inner: f, guard: g, name: name}, nil
+}
+
+func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	return g.create(name, func() (vfs.File, error) { return g.FS.Create(name, c) })
+}
+
+func (g *guard) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
+	return g.create(name, func() (vfs.File, error) { return g.FS.OpenReadWrite(name, c, o...) })
+}
+
+func (g *guard) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	g.drop(oldname)
+	return g.create(newname, func() (vfs.File, error) { return g.FS.ReuseForWrite(oldname, newname, c) })
+}
+
+// Open fails as what was written has, lest a file be missed that was never made.
+func (g *guard) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
+	if err := g.err(); err != nil {
+		return nil, err
+	}
+	return g.FS.Open(name, o...)
+}
+
+func (g *guard) OpenDir(name string) (vfs.File, error) {
+	return &file{guard: g, name: name}, nil // which is synced, or not
+}
+
+func (g *guard) Remove(name string) error {
+	g.drop(name)
+	return g.FS.Remove(name)
+}
+
+func (g *guard) Link(oldname, newname string) error {
+	g.try("link", newname, func() error { return g.FS.Link(oldname, newname) })
+	return nil
+}
+
+func (g *guard) Rename(oldname, newname string) error {
+	g.try("rename", newname, func() error { return g.FS.Rename(oldname, newname) })
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n, known := g.sizes[oldname]; known {
+		if g.disk != nil {
+			g.disk.Add(-g.sizes[newname])
+		}
+		g.sizes[newname] = n
+		delete(g.sizes, oldname)
+	}
+	return nil
+}
+
+func (g *guard) Lock(name string) (io.Closer, error) {
+	return &file{guard: g, name: name}, nil // the directory is ours
+}
+
+func (g *guard) Unwrap() vfs.FS { return g.FS }
+
+var errWritten = errors.New("the file is only written")
+
+// file is a file that is written, or a directory.
+type file struct {
+	inner vfs.File // nil if it could not be made, and of a directory
+	guard *guard
+	name  string
+}
+
+func (f *file) Write(p []byte) (int, error) {
+	size := len(p)
+	f.guard.try("write", f.name, func() error {
+		n, err := f.inner.Write(p)
+		f.guard.grow(f.name, int64(n))
+		return err
+	})
+	return size, nil
+}
+
+func (f *file) WriteAt(p []byte, at int64) (int, error) {
+	size := len(p)
+	f.guard.try("write", f.name, func() error {
+		_, err := f.inner.WriteAt(p, at)
+		return err
+	})
+	return size, nil
+}
+
+func (f *file) Close() error {
+	if f.inner != nil {
+		if err := f.inner.Close(); err != nil {
+			f.guard.fail("close "+f.name, err)
+		}
+	}
+	return nil
+}
+
+// Pebble opens anew what it reads.
+func (f *file) Read([]byte) (int, error)            { return 0, errWritten }
+func (f *file) ReadAt([]byte, int64) (int, error)   { return 0, errWritten }
+func (f *file) Stat() (vfs.FileInfo, error)         { return nil, errWritten }
+func (f *file) Preallocate(int64, int64) error      { return nil }
+func (f *file) Sync() error                         { return nil }
+func (f *file) SyncData() error                     { return nil }
+func (f *file) SyncTo(int64) (bool, error)          { return false, nil }
+func (f *file) Prefetch(offset, length int64) error { return nil }
+func (f *file) Fd() uintptr                         { return vfs.InvalidFd }

@@ -1,0 +1,253 @@
+// Package pebblestore keeps the rows of user state in Pebble, for a cache of
+// package state that has grown too large.
+//
+// A [Table] is temporary: it has no write-ahead log and syncs nothing, and its
+// directory is removed when it is closed. What it takes of memory is stated when
+// it is opened: the cache of blocks, and the tables in memory that fill up while
+// others are being written. Both are small against the job's budget, because the
+// cells that are worth it are cached above.
+//
+// Pebble ends the process if it cannot write. A disk that is full must not end
+// more than a job, so Pebble is never told: see [guard].
+//
+// Rows of a cell have the cell's key as their prefix, which is what the filters
+// of the sorted tables know: whether a cell has any row is mostly answered
+// without reading one.
+package pebblestore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/sstable/block"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/gorunner/gorunner/shuffle"
+	"github.com/gorunner/gorunner/state"
+)
+
+// Params are the settings of a Table.
+type Params struct {
+	// Dir is where its files are. The directory is made, and removed at the end
+	// with all that is in it.
+	Dir string
+	// FS is the file system; default the system's.
+	FS vfs.FS
+	// MemoryBytes is how much memory it may take; default and least 8 MiB.
+	MemoryBytes int64
+	// Memory and Disk are told what it takes of each; may be nil.
+	Memory, Disk *shuffle.Account
+}
+
+// Table implements state.Table.
+type Table struct {
+	params Params
+	guard  *guard
+	cache  *pebble.Cache
+	db     *pebble.DB
+}
+
+const (
+	memoryBytesMin = 8 << 20
+	// memTables is how many tables in memory there are at most: one that fills up,
+	// and those that are being written.
+	memTables = 3
+)
+
+// Open makes an empty table. What is in the directory is removed.
+func Open(p Params) (*Table, error) {
+	if p.FS == nil {
+		p.FS = vfs.Default
+	}
+	p.MemoryBytes = max(p.MemoryBytes, memoryBytesMin)
+	t := &Table{params: p, guard: newGuard(p.FS, p.Disk)}
+	if err := p.FS.RemoveAll(p.Dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, t.wrap("empty directory", err)
+	}
+	if err := p.FS.MkdirAll(p.Dir, 0o700); err != nil {
+		return nil, t.wrap("make directory", err)
+	}
+	t.cache = pebble.NewCache(p.MemoryBytes / 2)
+	db, err := pebble.Open(p.Dir, t.options())
+	if err = t.check("open", err); err != nil {
+		if db != nil {
+			err = errors.Join(err, db.Close())
+		}
+		t.cache.Unref()
+		return nil, errors.Join(err, t.remove())
+	}
+	t.db = db
+	t.enter(p.MemoryBytes)
+	return t, nil
+}
+
+func (t *Table) options() *pebble.Options {
+	comparer := *pebble.DefaultComparer
+	comparer.Name = "gorunner.state.1"
+	comparer.Split = state.CellSize
+	o := &pebble.Options{
+		Cache:                       t.cache,
+		Comparer:                    &comparer,
+		DisableWAL:                  true,
+		FS:                          t.guard,
+		FormatMajorVersion:          pebble.FormatNewest,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		LBaseMaxBytes:               64 << 20,
+		Logger:                      logger{t.guard},
+		MaxOpenFiles:                256,
+		MemTableSize:                uint64(t.params.MemoryBytes / 2 / memTables),
+		MemTableStopWritesThreshold: memTables,
+		NoSyncOnClose:               true,
+		DisableTableStats:           true,
+		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 2 },
+		EventListener: &pebble.EventListener{
+			BackgroundError: func(error) {},
+			DataCorruption:  func(i pebble.DataCorruptionInfo) { t.guard.fail("read "+i.Path, errCorrupt) },
+		},
+	}
+	for i := range o.Levels {
+		o.Levels[i].BlockSize = 8 << 10
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.Levels[i].FilterType = pebble.TableFilter
+		o.Levels[i].Compression = func() *sstable.CompressionProfile { return block.FastestCompression }
+	}
+	return o
+}
+
+var errCorrupt = errors.New("not what was written")
+
+// logger drops what Pebble says of its doings.
+type logger struct{ guard *guard }
+
+func (logger) Infof(string, ...any)  {}
+func (logger) Errorf(string, ...any) {}
+
+// Fatalf is called when Pebble finds itself broken, which no disk causes that is
+// behind the guard.
+func (l logger) Fatalf(format string, args ...any) {
+	l.guard.fail("", fmt.Errorf(format, args...))
+	panic(fmt.Sprintf("pebble: "+format, args...))
+}
+
+// check returns what has failed before, rather than what Pebble made of that.
+func (t *Table) check(op string, err error) error {
+	if failed := t.guard.err(); failed != nil {
+		return failed
+	}
+	return t.wrap(op, err)
+}
+
+func (t *Table) wrap(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: state in %s: %s: %w", shuffle.ErrDisk, t.params.Dir, op, err)
+}
+
+func (t *Table) enter(memory int64) {
+	if t.params.Memory != nil {
+		t.params.Memory.Add(memory)
+	}
+}
+
+// Rows opens a view of rows.
+func (t *Table) Rows(_, from, to []byte) (state.Rows, error) {
+	it, err := t.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to, UseL6Filters: true})
+	if err = t.check("open rows", err); err != nil {
+		if it != nil {
+			err = errors.Join(err, it.Close())
+		}
+		return nil, err
+	}
+	return &rows{table: t, it: it}, nil
+}
+
+// Batch makes an empty batch.
+func (t *Table) Batch() state.Batch { return &batch{table: t, b: t.db.NewBatch()} }
+
+// Close removes the table.
+func (t *Table) Close() error {
+	failed := t.guard.err()
+	err := t.db.Close()
+	t.cache.Unref()
+	t.enter(-t.params.MemoryBytes)
+	if failed != nil {
+		err = nil // it was said before
+	}
+	return errors.Join(t.wrap("close", err), t.remove())
+}
+
+func (t *Table) remove() error {
+	err := t.params.FS.RemoveAll(t.params.Dir)
+	t.guard.forget()
+	return t.wrap("remove directory", err)
+}
+
+// rows implements state.Rows.
+type rows struct {
+	table *Table
+	it    *pebble.Iterator
+}
+
+func (r *rows) Seek(key []byte) error {
+	if !r.it.SeekPrefixGE(key) {
+		return r.table.check("read", r.it.Error())
+	}
+	return nil
+}
+
+func (r *rows) Next() error {
+	if !r.it.Next() {
+		return r.table.check("read", r.it.Error())
+	}
+	return nil
+}
+
+func (r *rows) Key() []byte {
+	if !r.it.Valid() {
+		return nil
+	}
+	return r.it.Key()
+}
+
+func (r *rows) Value() ([]byte, error) {
+	value, err := r.it.ValueAndErr()
+	return value, r.table.check("read", err)
+}
+
+func (r *rows) Close() error { return r.table.check("close rows", r.it.Close()) }
+
+// batch implements state.Batch.
+type batch struct {
+	table *Table
+	b     *pebble.Batch
+}
+
+func (b *batch) Set(key, value []byte) error {
+	return b.table.check("set row", b.b.Set(key, value, nil))
+}
+func (b *batch) Delete(key []byte) error { return b.table.check("delete row", b.b.Delete(key, nil)) }
+func (b *batch) DeleteRange(from, to []byte) error {
+	return b.table.check("delete rows", b.b.DeleteRange(from, to, nil))
+}
+
+func (b *batch) Len() int {
+	if b.b.Empty() {
+		return 0
+	}
+	return b.b.Len()
+}
+
+func (b *batch) Commit() error {
+	if err := b.table.guard.err(); err != nil {
+		return err
+	}
+	return b.table.check("write", b.b.Commit(pebble.NoSync))
+}
+
+func (b *batch) Close() error { return b.table.check("close batch", b.b.Close()) }
