@@ -14,6 +14,8 @@ import (
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/shuffle/segment"
+	"github.com/gorunner/gorunner/state"
+	"github.com/gorunner/gorunner/state/pebblestore"
 	"github.com/gorunner/gorunner/translate"
 )
 
@@ -34,6 +36,9 @@ type Deps struct {
 	// OpenDisk makes a place in a job's directory for the data that memory has no
 	// room for, and enters in the budget what is there. nil keeps all in memory.
 	OpenDisk func(dir string, quota *shuffle.Budget) (Disk, error)
+	// OpenState makes a table in a directory for the state that memory has no room
+	// for. nil keeps all in memory.
+	OpenState func(dir string, memory, disk *shuffle.Budget) (state.Table, error)
 	// ServerOptions and Register add the Fn API to the gRPC server.
 	ServerOptions []grpc.ServerOption
 	Register      func(*grpc.Server)
@@ -88,7 +93,8 @@ func Parts(opts Options) Deps {
 			}
 			return w, nil
 		},
-		Launch: launcher.Start,
+		OpenState: openState,
+		Launch:    launcher.Start,
 		OpenDisk: func(dir string, quota *shuffle.Budget) (Disk, error) {
 			d, err := segment.Open(segment.Params{Dir: dir, Quota: quota})
 			if err != nil {
@@ -99,6 +105,23 @@ func Parts(opts Options) Deps {
 		ServerOptions: fnapi.ServerOptions(),
 		Register:      fn.Register,
 	}
+}
+
+// stateShare is the part of a job's memory, one of so many, that the table of its
+// state takes for itself once there is one.
+const stateShare = 16
+
+func openState(dir string, memory, disk *shuffle.Budget) (state.Table, error) {
+	t, err := pebblestore.Open(pebblestore.Params{
+		Dir:         dir,
+		MemoryBytes: memory.Limit() / stateShare,
+		Memory:      memory.Account("state table"),
+		Disk:        disk.Account("state"),
+	})
+	if err != nil {
+		return nil, err // not a nil *pebblestore.Table in an interface
+	}
+	return t, nil
 }
 
 // NewServer makes a server of gorunner's own parts.

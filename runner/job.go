@@ -196,6 +196,7 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		Memory:             r.memory,
 		Disk:               disk,
 		Quota:              r.disk,
+		OpenState:          s.openState(j, r),
 		Workers:            j.workers,
 		EnvironmentWorkers: j.environmentWorkers,
 		Slots:              s.opts.Slots,

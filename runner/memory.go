@@ -3,11 +3,13 @@ package runner
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/gorunner/gorunner/internal/machine"
 	"github.com/gorunner/gorunner/shuffle"
+	"github.com/gorunner/gorunner/state"
 )
 
 // room is the memory and the disk that data may take.
@@ -64,6 +66,17 @@ func (s *Server) openDisk(j *job, r room) (disk shuffle.Disk, end func() error, 
 		return nil, nil, fmt.Errorf("runner: job %s: disk: %w", j.id, err)
 	}
 	return d, d.Close, nil
+}
+
+// openState says how to make the table of a job's state; nil if the server has
+// none.
+func (s *Server) openState(j *job, r room) func() (state.Table, error) {
+	if s.deps.OpenState == nil {
+		return nil
+	}
+	return func() (state.Table, error) {
+		return s.deps.OpenState(filepath.Join(j.dir, "state"), r.memory, r.disk)
+	}
 }
 
 // temporaryParent is where temporary directories are made: where the system has

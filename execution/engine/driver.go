@@ -72,7 +72,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 	begin := startClock()
 	d := &driver{
 		plan: p, opts: o, log: o.Log,
-		store:   state.NewMemory(),
+		store:   newStore(o),
 		views:   newViews(p, o.Memory.Account("views")),
 		facts:   make(chan fact),
 		work:    make(chan func() fact),

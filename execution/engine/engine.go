@@ -13,6 +13,7 @@ import (
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
+	"github.com/gorunner/gorunner/state"
 )
 
 // Host provides the workers of a job.
@@ -65,6 +66,9 @@ type Options struct {
 	// Quota bounds what the job has on Disk, which enters that there; default no
 	// bound.
 	Quota *shuffle.Budget
+	// OpenState opens a table for the state that memory has no room for; default
+	// all of it stays there. It is called when that is first the case.
+	OpenState func() (state.Table, error)
 	// Drain drains the job from its very start: see [Job.Drain].
 	Drain bool
 	// FinalizeTimeout is how long a harness may take to finalize a bundle, which
