@@ -175,7 +175,7 @@ func (s *Cache) lookUp(key []byte, from, to string) (l layer, rows Rows, err err
 			c.used = true
 			l = c.look(from, to)
 		}
-		if !l.hides && !l.tells(to) {
+		if !l.hides && !l.tells(from, to) {
 			rows, err = openRows(*table, key, from, to)
 		}
 		sh.mu.Unlock()
@@ -201,9 +201,10 @@ func (c *cell) mark() int {
 	return c.version
 }
 
-// tells says that the layer has one entry, up to the name to, and all of it.
-func (l *layer) tells(to string) bool {
-	return len(l.entries) == 1 && l.entries[0].hides && to == After(l.entries[0].name)
+// tells says that the range [from, to) is one entry, and that the layer has all
+// of it.
+func (l *layer) tells(from, to string) bool {
+	return len(l.entries) == 1 && l.entries[0].hides && l.entries[0].name == from && to == After(from)
 }
 
 func openRows(table Table, key []byte, from, to string) (Rows, error) {
