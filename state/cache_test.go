@@ -28,20 +28,3 @@ func TestMemoryClosedIsEmpty(t *testing.T) {
 		t.Errorf("got %q and error %v, want nothing", chunks, err)
 	}
 }
-
-// A bag that grows bundle by bundle must not cost more the larger it is.
-func BenchmarkMemoryAppend(b *testing.B) {
-	value := make([]byte, 100)
-	m := state.NewMemory()
-	cell := state.Cell{State: "s"}
-	b.ReportAllocs()
-	for b.Loop() {
-		txn := m.Begin()
-		if err := txn.Append(cell, "", value); err != nil {
-			b.Fatal(err)
-		}
-		if err := txn.Apply(); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
