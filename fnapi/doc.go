@@ -41,6 +41,15 @@
 // goroutine a worker sends, one message of each running bundle in turn, straight
 // from the bundle's input: there is no queue of bytes to bound.
 //
+// # Memory
+//
+// What a harness sends and nobody has taken yet is at most a window of each of
+// its streams, Options.WindowBytes, and the message that is being received; what
+// it is sent is referred to where it lies, and copied into a buffer of 128 KiB as
+// it leaves. A connection has a buffer of 128 KiB for reading. A state request
+// holds its answer, a page of a megabyte or one value, until it is sent; there
+// are at most Options.MaxStateRequests at a time.
+//
 // # Concurrency and locks
 //
 // Server.mu, Worker.mu and execution.mu each guard the fields that say so and are

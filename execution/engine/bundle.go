@@ -192,7 +192,7 @@ func (x *execution) finish(b *harness.Bundle) (bundleDone, error) {
 		return f, err
 	}
 	for _, c := range x.out.shown {
-		f.shown = append(f.shown, c.Window)
+		f.shown = append(f.shown, c.window)
 	}
 	x.result.Metrics = append(x.result.Metrics, x.late()...)
 	f.residuals, err = x.makeResiduals(x.result.Residuals)

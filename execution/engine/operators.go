@@ -196,7 +196,15 @@ func emitToAll(out *collector, b element.Block) error {
 
 // show keeps the new contents of a window of a view until the bundle commits.
 func (op *operation) show(c group.Contents) error {
-	op.out.shown = append(op.out.shown, c)
+	w := shownWindow{window: c.Window, count: c.Count}
+	for _, data := range c.Chunks {
+		chunk, err := op.out.pipe.spill.Chunk(data)
+		if err != nil {
+			return err
+		}
+		w.chunks = append(w.chunks, chunk)
+	}
+	op.out.shown = append(op.out.shown, w)
 	return nil
 }
 

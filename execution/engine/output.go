@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 
 	"github.com/gorunner/gorunner/element"
-	"github.com/gorunner/gorunner/execution/group"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 )
@@ -106,7 +105,7 @@ type collector struct {
 	timers timerCollector
 	// shown is what is new in the windows of a view. Only one goroutine of the
 	// stage's operator writes it.
-	shown   []group.Contents
+	shown   []shownWindow
 	failure atomic.Pointer[error]
 }
 

@@ -11,15 +11,15 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/gorunner/gorunner/coder"
-	"github.com/gorunner/gorunner/execution/group"
+	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
 )
 
-func shown(window, value string) group.Contents {
-	return group.Contents{Window: []byte(window), Chunks: [][]byte{[]byte(value)}, Count: 1}
+func shown(window, value string) shownWindow {
+	return shownWindow{window: []byte(window), chunks: []element.Chunk{{Data: []byte(value)}}, count: 1}
 }
 
 // values is what a bundle reads in a window.
@@ -52,7 +52,7 @@ func TestVersionsOfViews(t *testing.T) {
 		next := 0
 		t.Repeat(map[string]func(*rapid.T){
 			"show": func(t *rapid.T) {
-				var all []group.Contents
+				var all []shownWindow
 				for _, w := range rapid.SliceOfN(windows, 1, 3).Draw(t, "windows") {
 					next++
 					now[w] = fmt.Sprint(next)
@@ -148,9 +148,9 @@ func TestBundleReadsOneVersion(t *testing.T) {
 		return harness.SideInputKey{Transform: "t", Tag: tag, Window: []byte("w"), Part: part, Key: text("k")}
 	}
 	before := begin()
-	v.show(1, []group.Contents{shown("w", string(pair("k", "1")))})
+	v.show(1, []shownWindow{shown("w", string(pair("k", "1")))})
 	first := begin()
-	v.show(1, []group.Contents{shown("w", string(pair("k", "2"))+string(pair("l", "3")))})
+	v.show(1, []shownWindow{shown("w", string(pair("k", "2"))+string(pair("l", "3")))})
 	second := begin()
 	for _, test := range []struct {
 		bundle                        *bundleState
@@ -173,7 +173,7 @@ func TestBundleReadsOneVersion(t *testing.T) {
 		test.bundle.end()
 	}
 	v.stageFinished(2)
-	v.show(1, []group.Contents{shown("w", "x")})
+	v.show(1, []shownWindow{shown("w", "x")})
 	v.forget(1, []string{"w"})
 	if v.shown[1] != nil {
 		t.Error("the view is still there after its last reader")
@@ -185,7 +185,7 @@ func TestViewsChangeUnderReaders(t *testing.T) {
 	v := newShownView(1, coder.Must(coder.Bytes), account())
 	var readers sync.WaitGroup
 	for i := range 200 {
-		v.show([]group.Contents{shown("w", fmt.Sprint(i)), shown("v", fmt.Sprint(i))})
+		v.show([]shownWindow{shown("w", fmt.Sprint(i)), shown("v", fmt.Sprint(i))})
 		side := v.open()
 		readers.Go(func() {
 			defer side.release()

@@ -64,7 +64,7 @@ var errHugeChunk = errors.New("a chunk of more than 4 GiB")
 func (d *viewData) load(number uint32) ([]byte, error) {
 	c := &d.chunks[number]
 	if c.Size() > math.MaxUint32 {
-		return nil, fmt.Errorf("side input: %w", errHugeChunk)
+		return nil, errHugeChunk
 	}
 	if c.Stored == nil {
 		return c.Data, nil
@@ -74,7 +74,7 @@ func (d *viewData) load(number uint32) ([]byte, error) {
 	}
 	data, err := c.Load()
 	if err != nil {
-		return nil, fmt.Errorf("side input: %w", err)
+		return nil, fmt.Errorf("load chunk %d of %d: %w", number, len(d.chunks), err)
 	}
 	d.keep(number, data)
 	return data, nil
@@ -122,7 +122,7 @@ func (d *viewData) each(spans []span, f func(e *shuffle.Element, chunk, at uint3
 		}
 		for at := s.from; at < s.to; {
 			if e, err = d.cut(data[at:s.to]); err != nil {
-				return fmt.Errorf("side input: %w", err)
+				return fmt.Errorf("chunk %d at byte %d: %w", s.chunk, at, err)
 			}
 			at += uint32(e.Size)
 			if err := f(&e, s.chunk, at-uint32(len(e.Value))); err != nil {
@@ -176,7 +176,7 @@ func (l *spanList) page(token []byte) (page, next []byte, err error) {
 		for at := max(s.from, from); at < s.to; {
 			e, err := l.data.cut(data[at:s.to])
 			if err != nil {
-				return nil, nil, fmt.Errorf("side input: %w", err)
+				return nil, nil, fmt.Errorf("chunk %d at byte %d: %w", s.chunk, at, err)
 			}
 			if len(page) > 0 && len(page)+len(e.Value) > pageBytes {
 				return page, binary.AppendUvarint(binary.AppendUvarint(nil, uint64(i)), uint64(at)), nil
@@ -301,13 +301,4 @@ func (l chunkPages) page(token []byte) (page, next []byte, err error) {
 // inMemory says whether all chunks are.
 func (l chunkPages) inMemory() bool {
 	return !slices.ContainsFunc(l, func(c element.Chunk) bool { return c.Stored != nil })
-}
-
-// chunksIn are chunks in memory, with their size.
-func chunksIn(data [][]byte) (chunks []element.Chunk, bytes int) {
-	for _, c := range data {
-		chunks = append(chunks, element.Chunk{Data: c})
-		bytes += len(c)
-	}
-	return chunks, bytes
 }

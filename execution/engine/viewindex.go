@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"sync"
@@ -109,7 +108,7 @@ func indexKeys(data *viewData, spans []span, bare int) (*keyIndex, error) {
 		err = b.add(nil, ref{})
 	}
 	if err != nil {
-		return nil, fmt.Errorf("side input: %w", err)
+		return nil, err
 	}
 	k := b.finish()
 	data.memory.add(int64(len(k.slots)*slotBytes + cap(k.keys)*keyEntryBytes + cap(k.names) + cap(k.values)*refBytes))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/group"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
@@ -275,4 +276,35 @@ func asStrings(all [][]byte) (s []string) {
 		s = append(s, string(b))
 	}
 	return s
+}
+
+// copyingDisk is a disk of stored bytes.
+type copyingDisk struct{ loads int }
+
+func (d *copyingDisk) Store(data []byte) (element.Stored, error) {
+	return storedBytes{data: slices.Clone(data), loads: &d.loads}, nil
+}
+
+// TestShownViewOnDisk shows that what a window is to show goes to disk when
+// memory is short, and is read from there.
+func TestShownViewOnDisk(t *testing.T) {
+	budget := shuffle.NewBudget(nil, 1)
+	budget.Account("others").Set(2)
+	disk := &copyingDisk{}
+	op := &operation{out: &collector{pipe: &pipe{spill: &shuffle.Spill{Memory: budget, Disk: disk}}}}
+	value := strings.Repeat("v", 1000)
+	if err := op.show(group.Contents{Window: []byte("w"), Chunks: [][]byte{pair("k", "small"), slices.Concat(text("k"), text(value))}, Count: 2}); err != nil {
+		t.Fatal(err)
+	}
+	p := shownPlan()
+	v := newViews(p, budget.Account("views"))
+	v.show(1, op.out.shown)
+	b := &bundleState{sides: v.open(p.Stages[2]), txn: state.NewMemory().Begin(), stage: p.Stages[2]}
+	key := harness.SideInputKey{Transform: "t", Tag: "map", Window: []byte("w"), Part: harness.PartValues, Key: text("k")}
+	if got, want := read(t, b, key), string(text("small"))+string(text(value)); got != want {
+		t.Errorf("read %q, want %q", got, want)
+	}
+	if disk.loads == 0 || b.Prompt(key) {
+		t.Errorf("loaded %d times, prompt: %v", disk.loads, b.Prompt(key))
+	}
 }

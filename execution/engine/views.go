@@ -10,7 +10,6 @@ import (
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
-	"github.com/gorunner/gorunner/execution/group"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
@@ -95,7 +94,7 @@ func (v *views) add(edge plan.EdgeID, blocks []element.Block) {
 
 // show makes a new version of a view, in which some windows hold something
 // else than before.
-func (v *views) show(stage plan.StageID, windows []group.Contents) {
+func (v *views) show(stage plan.StageID, windows []shownWindow) {
 	if w := v.shown[stage]; w != nil && len(windows) > 0 {
 		w.show(windows)
 	}
@@ -245,7 +244,7 @@ func (w *windowIndex) add(layout *shuffle.Layout, e *shuffle.Element, s span) er
 	for range e.Header.NumWindows {
 		n, err := layout.Window.Measure(rest)
 		if err != nil {
-			return fmt.Errorf("side input: window: %w", err)
+			return fmt.Errorf("window: %w", err)
 		}
 		spans := w.spans[string(rest[:n])]
 		if spans == nil {
@@ -266,6 +265,14 @@ func extend(spans *[]span, s span) {
 		return
 	}
 	*spans = append(*spans, s)
+}
+
+// shownWindow is what a window of a view shows: encoded values, back to back in
+// chunks, each whole.
+type shownWindow struct {
+	window []byte
+	chunks []element.Chunk
+	count  int
 }
 
 // shownView is what a View stage has shown.
@@ -308,30 +315,31 @@ func newShownView(stage plan.StageID, value *coder.Coder, a *shuffle.Account) *s
 	}
 }
 
-func (v *shownView) show(windows []group.Contents) {
+func (v *shownView) show(windows []shownWindow) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.number++
 	v.shows++
 	for _, w := range windows {
-		v.replace(string(w.Window), v.contents(&w))
+		v.replace(string(w.window), v.contents(&w))
 	}
 }
 
 // contents makes the contents of what a window is to show.
-func (v *shownView) contents(w *group.Contents) *contents {
+func (v *shownView) contents(w *shownWindow) *contents {
 	memory := &viewMemory{account: v.account}
-	chunks, size := chunksIn(w.Chunks)
-	memory.add(int64(size))
+	spans := make([]span, len(w.chunks))
+	size := 0
+	for i := range w.chunks {
+		spans[i] = span{chunk: uint32(i), to: uint32(w.chunks[i].Size())}
+		size += w.chunks[i].Size()
+		memory.add(int64(len(w.chunks[i].Data)))
+	}
 	bare := 0
 	if size == 0 {
-		bare = w.Count
+		bare = w.count
 	}
-	spans := make([]span, len(chunks))
-	for i := range chunks {
-		spans[i] = span{chunk: uint32(i), to: uint32(chunks[i].Size())}
-	}
-	return newContents(newViewData(chunks, cutValues(v.value), memory), spans, bare)
+	return newContents(newViewData(w.chunks, cutValues(v.value), memory), spans, bare)
 }
 
 // free says that the view is not read any more.
