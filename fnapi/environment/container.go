@@ -66,8 +66,13 @@ func (l *Launcher) startContainer(ctx context.Context, launch Launch, where cont
 		return nil, err
 	}
 	name := "gorunner-" + fileName(launch.WorkerID) + "-" + strings.ToLower(rand.Text()[:8])
+	run := []string{"run", "--rm", "--network=host", "--name", name}
+	// Before the user's arguments, which so override them.
+	for _, setting := range l.options.goSettings(launch.Environment, func(string) bool { return false }) {
+		run = append(run, "--env="+setting)
+	}
 	args := slices.Concat(
-		[]string{"run", "--rm", "--network=host", "--name", name},
+		run,
 		l.options.ContainerRunArgs,
 		[]string{where.image},
 		bootFlags(launch, containerSemiPersistDir),

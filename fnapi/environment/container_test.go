@@ -125,6 +125,27 @@ func TestContainer(t *testing.T) {
 	}
 }
 
+// TestContainerGoSettings: the user's own arguments come later, and so override.
+func TestContainerGoSettings(t *testing.T) {
+	env := containerEnv(t, "image:good")
+	env.Capabilities = []string{capabilityGo}
+	dir, log := t.TempDir(), newLines()
+	p, err := New(Options{
+		ContainerEngine:  []string{write(t, dir, "engine", fakeEngine)},
+		ContainerRunArgs: []string{"--env=GOGC=50"},
+		GoMemory:         1000,
+	}).Start(testContext(t), Launch{WorkerID: "w/1", Environment: env, Log: slog.New(log)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.await(t, "container image:good")
+	stop(t, p)
+	want := "run --rm --network=host --name NAME --env=GOGC=400 --env=GOMEMLIMIT=1000 --env=GOGC=50 image:good"
+	if got := engineCalls(t, dir)[0]; !strings.HasPrefix(got, want) {
+		t.Errorf("the engine was called with %s, want %s", got, want)
+	}
+}
+
 func TestContainerExits(t *testing.T) {
 	p, _, _ := startContainer(t, Options{}, "image:none")
 	awaitDone(t, p)

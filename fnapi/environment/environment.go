@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/internal/machine"
 )
 
 // Endpoints are the addresses, host:port, of the services that a worker
@@ -61,6 +62,7 @@ const (
 	DefaultStartTimeout = 30 * time.Second
 	DefaultLogTail      = 50
 	DefaultLineBytes    = 16 << 10
+	DefaultGoGC         = 400
 )
 
 // Options configure a Launcher. The zero value of a field is its default.
@@ -79,6 +81,14 @@ type Options struct {
 	StartTimeout time.Duration
 	// LogTail is how many of its last lines are kept for a worker.
 	LogTail int
+	// GoGC is how much garbage a worker in Go may make, in percent of what it keeps,
+	// before it is collected, as its variable GOGC says; negative leaves it as it
+	// is. GoMemory is its GOMEMLIMIT, the bytes at which it is collected more
+	// often: a quarter of this machine's memory; negative leaves it as it is. What
+	// the user has set in the environment of the worker, or of this process, goes
+	// before both.
+	GoGC     int
+	GoMemory int64
 	// LineBytes is the length at which a line of a worker's output is cut in
 	// two.
 	LineBytes int
@@ -93,6 +103,13 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.StartTimeout, DefaultStartTimeout)
 	setDefault(&o.LogTail, DefaultLogTail)
 	setDefault(&o.LineBytes, DefaultLineBytes)
+	if o.GoGC == 0 {
+		o.GoGC = DefaultGoGC
+	}
+	if o.GoMemory == 0 {
+		const share = 4
+		o.GoMemory = machine.Memory() / share
+	}
 	return o
 }
 

@@ -103,6 +103,10 @@ func (l *Launcher) startCommand(ctx context.Context, launch Launch, where comman
 	for name, value := range where.env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
+	cmd.Env = append(cmd.Env, l.options.goSettings(launch.Environment, func(name string) bool {
+		_, ok := where.env[name]
+		return ok || inherited(name)
+	})...)
 	cmd.Env = append(cmd.Env, tokenVariable+"="+token)
 	c, err := startChild(ctx, childParams{
 		launch:  launch,

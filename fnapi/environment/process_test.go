@@ -492,3 +492,31 @@ func TestSignalAfterEnd(t *testing.T) {
 	}
 	c.signal(syscall.SIGKILL)
 }
+
+// TestProcessGoSettings: a worker in Go has the settings, unless its environment
+// says otherwise.
+func TestProcessGoSettings(t *testing.T) {
+	t.Setenv("GOGC", "") // restored after the test
+	os.Unsetenv("GOGC")
+	t.Setenv("GOMEMLIMIT", "77")
+	boot := write(t, t.TempDir(), "boot", "#!/bin/sh\necho \"settings: $GOGC $GOMEMLIMIT\"\nexec sleep 1000\n")
+	for _, tt := range []struct {
+		env  map[string]string
+		want string
+	}{
+		{nil, "400 77"},
+		{map[string]string{"GOGC": "off"}, "off 77"},
+	} {
+		env := processEnv(t, boot, tt.env)
+		env.Capabilities = []string{capabilityGo}
+		log := newLines()
+		p, err := New(Options{}).Start(testContext(t), Launch{WorkerID: "w1", Environment: env, Dir: t.TempDir(), Log: slog.New(log)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := log.await(t, "settings: "); got != tt.want {
+			t.Errorf("%v: %s, want %s", tt.env, got, tt.want)
+		}
+		stop(t, p)
+	}
+}
