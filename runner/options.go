@@ -18,8 +18,7 @@ type Options struct {
 	DataDir string
 	// Memory is the bytes of data that all jobs together keep in memory before
 	// they use the disk; default a quarter of the machine's memory, or of what the
-	// process' control group allows. The process needs about
-	// as much again.
+	// process' control group allows. The process needs about as much again.
 	Memory int64
 	// Disk is the bytes that all jobs together may have on disk; default three
 	// quarters of what is free where DataDir is.

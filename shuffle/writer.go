@@ -257,6 +257,9 @@ func (w *Writer) addBlock(b element.Block) error {
 	if err := w.spill.Block(&b); err != nil {
 		return err
 	}
+	if cap(b.Data) > 2*len(b.Data) {
+		b.Data = bytes.Clone(b.Data) // it may be there for long
+	}
 	w.sealed += int64(b.Resident())
 	w.out.Plain = append(w.out.Plain, b)
 	return nil

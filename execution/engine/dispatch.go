@@ -270,8 +270,12 @@ func (s *scheduler) lease(st *stageState) *work {
 func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
 	slots := int64(max(1, s.most(st.env, st.demand)))
 	share := (queue.Bytes() + slots - 1) / slots
+	most := s.config.bundleBytes
+	if s.config.memory > 0 {
+		most = max(1, min(most, s.config.memory/leasedShare/slots))
+	}
 	l := shuffle.Limit{
-		Bytes: min(max(share, s.config.bundleBytes/leaseShareMin), s.config.bundleBytes),
+		Bytes: min(max(share, s.config.bundleBytes/leaseShareMin), most),
 		// What waits for its input to be complete needs all of a key in one bundle.
 		Parts: st.hold != watermark.Buffered,
 	}

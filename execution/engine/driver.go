@@ -84,7 +84,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		running: make(map[harness.BundleID]*execution),
 		sched: newScheduler(p, config{
 			workers: o.Workers, environmentWorkers: o.EnvironmentWorkers, slots: o.Slots, bundleTime: o.BundleTime, idleInterval: idleInterval, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
-			bundleBytes: int64(o.BundleBytes), splitInterval: o.SplitInterval, checkpointInterval: o.CheckpointInterval,
+			bundleBytes: int64(o.BundleBytes), memory: o.Memory.Limit(), splitInterval: o.SplitInterval, checkpointInterval: o.CheckpointInterval,
 			epoch: begin.epoch(), drain: o.Drain,
 		}),
 		clock: begin,

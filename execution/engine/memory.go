@@ -82,6 +82,10 @@ const quotaShare = 0.75
 // paged.
 const memoryShare = 32
 
+// leasedShare is the part of the budget, one of so many, that the input of all
+// bundles of an environment may take together.
+const leasedShare = 4
+
 // pressure is that of the moment.
 func (d *driver) pressure() pressure {
 	switch {

@@ -52,6 +52,7 @@ func newOperators(p *plan.Plan, o Options, spill *shuffle.Spill, call caller) (m
 	var tokens atomic.Int64
 	m := &operatorMaker{plan: p, call: call, params: group.Params{
 		PagedBytes:  o.PagedBytes,
+		BlockBytes:  groupedBytes(o.Memory),
 		MemoryBytes: groupingBytes(o.Memory),
 		Spill:       spill,
 		Token:       func() string { return strconv.FormatInt(tokens.Add(1), 36) },
@@ -65,6 +66,15 @@ func newOperators(p *plan.Plan, o Options, spill *shuffle.Spill, call caller) (m
 		operators[s.ID] = run
 	}
 	return operators, nil
+}
+
+// groupedBytes is what blocks of grouped elements are filled up to.
+func groupedBytes(memory *shuffle.Budget) int {
+	const most, least, share = 1 << 20, 64 << 10, 64
+	if memory == nil || memory.Limit() == 0 {
+		return most
+	}
+	return max(least, min(most, int(memory.Limit()/share)))
 }
 
 // groupingBytes is how much one grouping may load into memory, 0 if there is no

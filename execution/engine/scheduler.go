@@ -86,6 +86,8 @@ type config struct {
 	workers, slots, maxAttempts, maxWorkerRestarts int
 	environmentWorkers                             map[plan.EnvironmentID]int // where not workers
 	bundleBytes                                    int64
+	// memory is the budget; 0 is none.
+	memory int64
 	// bundleTime is what a bundle is to take at most; 0 for no matter how long.
 	bundleTime time.Duration
 	// idleInterval is the time between two looks at how busy the machine is.
