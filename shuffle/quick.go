@@ -8,6 +8,25 @@ import (
 	"github.com/gorunner/gorunner/element"
 )
 
+// Cutter cuts elements of a layout one after the other. It is immutable.
+type Cutter struct{ quick quick }
+
+// NewCutter makes a cutter.
+func NewCutter(l *Layout) *Cutter { return &Cutter{newQuick(l)} }
+
+// Cut returns where the value, what follows its key, and what follows the
+// element begin in b. The element is in one window, which ends a byte before the
+// value. If the last is 0, it may be any element, or none: Layout.Cut tells.
+func (c *Cutter) Cut(b []byte) (value, keyEnd, end int) {
+	if len(c.quick.forms) == 0 {
+		return 0, 0, 0
+	}
+	return c.quick.cut(b)
+}
+
+// Timestamp is the time of an element that was cut.
+func Timestamp(b []byte) element.EventTime { return timestamp(b) }
+
 // quick cuts elements of the most common layouts: in one window, global or an
 // interval, with a pane that nothing follows, and a value of byte strings,
 // numbers and pairs of these. It knows only elements that are whole, and leaves

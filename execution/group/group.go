@@ -78,6 +78,7 @@ func New(kind *plan.GroupByKey, params Params) (*Grouper, error) {
 		params: params,
 		sizes:  sizesFor(params.MemoryBytes, params.BlockBytes),
 	}
+	g.indexer.prepare()
 	if params.MemoryBytes > 0 {
 		const indexBytes = 32 // of a value
 		g.indexer.valuesMax = min(params.ValuesMax, max(params.MemoryBytes/indexBytes, 1))

@@ -110,7 +110,6 @@ func (r *grouping) addRun(t *table) error {
 	r.runs = append(r.runs, run)
 	r.home.add(-t.counted)
 	t.reset()
-	t.keep(r.indexer.key)
 	return nil
 }
 

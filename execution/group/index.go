@@ -13,6 +13,7 @@ import (
 // indexer enters elements into a table.
 type indexer struct {
 	layout shuffle.Layout
+	cutter *shuffle.Cutter
 	// key is the key of all elements; nil where each begins with its own.
 	key []byte
 	// times says that the timestamps of single values are kept.
@@ -33,9 +34,12 @@ func (x *indexer) table(count int) *table {
 	if x.times {
 		t.times = make([]element.EventTime, 0, count)
 	}
-	t.keep(x.key)
+	t.ownKey = t.keep(x.key)
 	return t
 }
+
+// prepare prepares the cutting of elements.
+func (x *indexer) prepare() { x.cutter = shuffle.NewCutter(&x.layout) }
 
 // index enters every value of the input under its key and window.
 func (x *indexer) index(ctx context.Context, input []element.Block) (*table, error) {
@@ -75,43 +79,64 @@ func (x *indexer) block(t *table, data []byte, at int) (int, error) {
 	}
 	b := uint32(len(t.data))
 	t.data = append(t.data, data)
-	keyAt := extent{0, 0, uint32(len(x.key))}
+	keyAt := t.ownKey
 	for at < len(data) {
-		e, err := x.layout.Cut(data[at:])
-		if err != nil {
-			return 0, fmt.Errorf("element at byte %d of a block: %w", at, err)
+		rest := data[at:]
+		value, keyEnd, end := x.cutter.Cut(rest)
+		if end == 0 {
+			size, err := x.unusual(t, rest, at)
+			if err != nil {
+				return 0, fmt.Errorf("element at byte %d of a block: %w", at, err)
+			}
+			if size == 0 {
+				return at, nil
+			}
+			at += size
+			continue
 		}
-		if t.full(e.Header.NumWindows) {
+		if t.full(1) {
 			return at, nil
 		}
-		end := at + e.Size
-		v := extent{b, uint32(end - len(e.Value)), uint32(end)}
-		key := x.key
+		key, start := x.key, value
 		if key == nil {
-			key = e.Key()
-			keyAt = extent{b, v.start, v.start + uint32(len(key))}
-			v.start = keyAt.end
+			key, start = rest[value:keyEnd], keyEnd
+			keyAt = extent{b, uint32(at + value), uint32(at + keyEnd)}
 		}
-		if e.Header.NumWindows == 1 {
-			t.add(e.Header.Windows, key, keyAt, e.Header.Timestamp, v)
-		} else if err := x.addWindows(t, &e, key, keyAt, v); err != nil {
-			return 0, err
-		}
-		at = end
+		const beforeWindow, pane = 12, 1
+		window := rest[beforeWindow : value-pane]
+		t.add(window, key, keyAt, shuffle.Timestamp(rest), extent{b, uint32(at + start), uint32(at + end)})
+		at += end
 	}
 	return at, nil
 }
 
-// addWindows enters a value once for each of its windows.
-func (x *indexer) addWindows(t *table, e *shuffle.Element, key []byte, keyAt, v extent) error {
-	rest := e.Header.Windows
-	for range e.Header.NumWindows {
-		n, err := x.layout.Window.Measure(rest)
-		if err != nil {
-			return fmt.Errorf("window: %w", err)
-		}
-		t.add(rest[:n], key, keyAt, e.Header.Timestamp, v)
-		rest = rest[n:]
+// unusual enters the values of the element at the start of rest, which is byte at
+// of the last block, once for each of its windows. It returns the element's size,
+// 0 if the table is full.
+func (x *indexer) unusual(t *table, rest []byte, at int) (int, error) {
+	e, err := x.layout.Cut(rest)
+	if err != nil {
+		return 0, err
 	}
-	return nil
+	if t.full(e.Header.NumWindows) {
+		return 0, nil
+	}
+	b, start, end := uint32(len(t.data)-1), at+e.Size-len(e.Value), at+e.Size
+	key, keyAt := x.key, t.ownKey
+	if key == nil {
+		key = e.Key()
+		keyAt = extent{b, uint32(start), uint32(start + len(key))}
+		start += len(key)
+	}
+	v := extent{b, uint32(start), uint32(end)}
+	windows := e.Header.Windows
+	for range e.Header.NumWindows {
+		n, err := x.layout.Window.Measure(windows)
+		if err != nil {
+			return 0, fmt.Errorf("window: %w", err)
+		}
+		t.add(windows[:n], key, keyAt, e.Header.Timestamp, v)
+		windows = windows[n:]
+	}
+	return e.Size, nil
 }

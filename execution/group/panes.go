@@ -130,6 +130,7 @@ func NewPanes(params PanesParams) (*Panes, error) {
 	case *plan.Impulse, *plan.TestSource, *plan.TimeSort, *plan.Executable:
 		return nil, fmt.Errorf("panes: %w: %v", errKind, k)
 	}
+	p.indexer.prepare()
 	if err := checkWindows(params.Windowing); err != nil {
 		return nil, fmt.Errorf("panes: %w", err)
 	}

@@ -144,6 +144,7 @@ func TestIndexBoundsValues(t *testing.T) {
 		Value:  coder.Must(coder.KV, coder.Must(coder.Bytes), coder.Must(coder.Bytes)),
 		Window: coder.Must(coder.GlobalWindow),
 	}}
+	x.prepare()
 	one := coder.PutHeader(nil, element.Header{NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring}})
 	input := []element.Block{{Data: slices.Repeat(append(one, 0, 0), 6), Count: 6}}
 	for limit, fits := range map[int]bool{5: false, 6: true} {

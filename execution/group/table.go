@@ -15,6 +15,8 @@ import (
 type table struct {
 	// data holds the blocks of input, behind the table's own bytes in data[0].
 	data [][]byte
+	// ownKey is the key of all entries, if they have the same.
+	ownKey extent
 	// slots hold hashes and, in the lower half, indices of entries plus one; their
 	// number is a power of two.
 	slots   []uint64
