@@ -64,6 +64,8 @@ type Limit struct {
 	// Parts lets the lease end within a key group. The rest of the group waits,
 	// locked, until the lease is settled.
 	Parts bool
+	// Only says which key groups may be leased; nil for all.
+	Only func(element.KeyGroup) bool
 }
 
 // allows says whether the lease may get another block, or group.
@@ -141,26 +143,36 @@ func (q *Queue) list(i int) {
 	}
 }
 
+// Ready lists the key groups of which something can be leased, in order. It is
+// good until the queue is used next.
+func (q *Queue) Ready() []element.KeyGroup { return q.ready }
+
 // Lease takes blocks from the front, at least one if any is available. The
 // groups of a keyed queue are leased whole, unless the limit says otherwise.
 func (q *Queue) Lease(limit Limit) Lease {
 	var l Lease
-	taken := 0
-	for taken < len(q.ready) && limit.allows(&l) {
-		g := q.ready[taken]
+	left := q.ready[:0]
+	for i, g := range q.ready {
+		if !limit.allows(&l) {
+			left = append(left, q.ready[i:]...)
+			break
+		}
+		if limit.Only != nil && !limit.Only(g) {
+			left = append(left, g)
+			continue
+		}
 		q.take(g, limit, &l)
-		if !q.keyed {
-			if q.Blocks(g) > 0 {
-				break // it can be leased still
-			}
-			q.groups[g].listed = false
-		} else {
+		switch {
+		case q.keyed:
 			l.Groups = append(l.Groups, g)
 			q.groups[g].locked, q.groups[g].listed = true, false
+		case q.Blocks(g) > 0:
+			left = append(left, g) // it can be leased still
+		default:
+			q.groups[g].listed = false
 		}
-		taken++
 	}
-	q.ready = append(q.ready[:0], q.ready[taken:]...)
+	q.ready = left
 	return l
 }
 

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/gorunner/gorunner/element"
@@ -150,7 +149,7 @@ func (s *scheduler) startable(st *stageState, u urgency) bool {
 		st.queue.Bytes() >= s.config.bundleBytes/worthwhileShare {
 		return true
 	}
-	_, _, firing := s.due(st)
+	_, _, firing := s.due(st, nil)
 	return firing
 }
 
@@ -159,7 +158,7 @@ func (s *scheduler) startable(st *stageState, u urgency) bool {
 func (s *scheduler) hasSlot(st *stageState) bool {
 	idle := s.idle(st.env, st.demand) > 0
 	st.env.width.short = st.env.width.short || !idle
-	return idle
+	return idle && s.executable(st)
 }
 
 // finished says whether all the stages are.
@@ -187,7 +186,7 @@ func (s *scheduler) backlogged(st *stageState) bool {
 func (s *scheduler) startNext(st *stageState) {
 	work := s.take(st)
 	st.mark()
-	w := st.env.freest(work.avoid)
+	w := s.workerFor(st, work)
 	s.lastBundle++
 	s.began(st)
 	b := &bundle{
@@ -217,20 +216,8 @@ func (s *scheduler) startNext(st *stageState) {
 	}
 	s.orders = append(s.orders, startBundle{
 		id: b.id, stage: executes, worker: w.id, input: work.lease.Blocks, timers: work.timers, early: work.early,
-		time: s.time(st), stateCache: s.stateCache(st), attempt: work.attempts,
+		time: s.time(st), stateCache: s.stateCache(st, work), attempt: work.attempts,
 	})
-}
-
-// stateCache says under which name a harness may keep user state from bundle to
-// bundle: as long as no bundle fails, after which the harness may have what was
-// never committed. It is empty with several workers, because the next bundle of
-// a key may be another one's, which changes the state.
-func (s *scheduler) stateCache(st *stageState) string {
-	k, ok := st.Kind.(*plan.Executable)
-	if !ok || len(k.States) == 0 || s.config.workersOf(st.env.id) > 1 {
-		return ""
-	}
-	return fmt.Sprintf("s%d.%d", st.env.restarts, st.env.failed)
 }
 
 // take returns the stage's next work: a retry, or a lease from its queue.
@@ -262,7 +249,12 @@ func (s *scheduler) lease(st *stageState) *work {
 	if w := s.fire(st); w != nil {
 		return w
 	}
-	return &work{queue: st.queue, lease: st.queue.Lease(s.limit(st, st.queue))}
+	limit := s.limit(st, st.queue)
+	if s.sticky(st) {
+		owner := s.ownerOfNext(st)
+		limit.Only = func(g element.KeyGroup) bool { return st.env.owner(g) == owner }
+	}
+	return &work{queue: st.queue, lease: st.queue.Lease(limit)}
 }
 
 // limit says how much of a queue a bundle gets: an even share for each slot,

@@ -49,7 +49,7 @@ func (s *scheduler) hasWork(st *stageState) bool {
 	if len(st.retries) > 0 || st.queue.Available() || st.incoming.Available() {
 		return true
 	}
-	_, _, firing := s.due(st)
+	_, _, firing := s.due(st, nil)
 	return firing
 }
 

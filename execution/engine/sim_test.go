@@ -32,17 +32,21 @@ func TestSimulation(t *testing.T) {
 	if testing.Short() {
 		seeds = 30
 	}
+	hits := 0
 	for seed := range seeds {
-		if err := simulate(seed); err != nil {
+		if err := simulate(seed, &hits); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
+	}
+	if hits == 0 {
+		t.Error("no bundle has found state that another has left in its worker")
 	}
 }
 
 func FuzzSimulation(f *testing.F) {
 	f.Add(uint64(1))
 	f.Fuzz(func(t *testing.T, seed uint64) {
-		if err := simulate(seed); err != nil {
+		if err := simulate(seed, new(int)); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	})
@@ -127,6 +131,7 @@ func newSimPlan(r *rand.Rand, domains int) *simPlan {
 			out := edge(kv)
 			kind := executable(false)
 			kind.Timers = []plan.TimerSpec{{Transform: "t", Family: "f", Key: bytes, Domain: plan.TimeDomain(r.IntN(domains))}}
+			kind.States = []plan.StateSpec{{Transform: "t", ID: "s"}}
 			stage(kind, &plan.Input{Edge: in, Keyed: true}, tagged("timer"), out)
 			edges = append(edges, out)
 		case 0:
@@ -145,7 +150,11 @@ func newSimPlan(r *rand.Rand, domains int) *simPlan {
 			edges = append(edges, out)
 		case 3:
 			out := edge(kv)
-			st := stage(executable(false), &plan.Input{Edge: in, Keyed: r.IntN(2) == 0}, tagged("m"), out)
+			kind, keyed := executable(false), r.IntN(2) == 0
+			if keyed && r.IntN(2) == 0 {
+				kind.States = []plan.StateSpec{{Transform: "t", ID: "s"}}
+			}
+			st := stage(kind, &plan.Input{Edge: in, Keyed: keyed}, tagged("m"), out)
 			if r.IntN(2) == 0 {
 				st.SideInputs = []plan.SideInput{{Edge: edges[r.IntN(len(edges))], Transform: "t", Tag: "i"}}
 			}
@@ -262,6 +271,7 @@ type sim struct {
 
 	operators map[plan.StageID]operator
 	store     state.Store
+	caches    *simCaches
 	// memory is the job's budget. How short of room it is, dice say.
 	memory *shuffle.Budget
 	// stream is what a simulation of endless input needs besides, else nil.
@@ -287,7 +297,8 @@ type simBundle struct {
 
 var errSim = errors.New("by the dice")
 
-func simulate(seed uint64) error {
+// simulate adds to hits how often bundles have found state that was kept.
+func simulate(seed uint64, hits *int) error {
 	r := rand.New(rand.NewPCG(seed, 42))
 	s, err := newSim(r, newSimPlan(r, 2), config{
 		workers: 1 + r.IntN(3), maxAttempts: 10, maxWorkerRestarts: 100,
@@ -296,12 +307,17 @@ func simulate(seed uint64) error {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if s.sched.config.workers > 1 {
+			*hits += s.caches.hits
+		}
+	}()
 	return s.run()
 }
 
 func newSim(r *rand.Rand, p *simPlan, c config) (*sim, error) {
 	s := &sim{
-		simPlan: p, rand: r, store: state.NewMemory(),
+		simPlan: p, rand: r, store: state.NewMemory(), caches: newSimCaches(),
 		running: map[harness.BundleID]*simBundle{}, workers: map[harness.WorkerID]*simWorker{nativeID: {}},
 	}
 	s.pipes = newPipes(s.plan)
@@ -374,6 +390,7 @@ func (s *sim) turn() error {
 func (s *sim) tell(f fact) error {
 	if done, ok := f.(bundleDone); ok {
 		b := s.running[done.id]
+		s.updateCaches(done.id, true)
 		delete(s.running, done.id)
 		b.out.release()
 		if err := b.txn.Apply(); err != nil {
@@ -390,6 +407,7 @@ func (s *sim) tell(f fact) error {
 		}
 	}
 	if failed, ok := f.(bundleFailed); ok {
+		s.updateCaches(failed.id, false)
 		delete(s.running, failed.id)
 	}
 	if s.memory.Limit() > 0 && s.rand.IntN(10) == 0 {
@@ -459,6 +477,9 @@ func (s *sim) obey(orders []order) error {
 				return fmt.Errorf("bundle %d of stage %s: %w", o.id, s.plan.Stage(o.stage).Name, err)
 			}
 			s.running[o.id] = &simBundle{order: o, execution: s.execution(&o)}
+			if err := s.checkCaches(o.id); err != nil {
+				return fmt.Errorf("bundle %d of stage %s: %w", o.id, s.plan.Stage(o.stage).Name, err)
+			}
 		case splitBundle:
 			if b := s.running[o.id]; b != nil {
 				b.asked = &o

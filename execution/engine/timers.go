@@ -24,14 +24,15 @@ const timersPerBundle = 10_000
 type timerChange struct{ timer timer.Timer }
 
 // due returns the domain and key group of timers of the stage that are due and
-// can fire, because the group is free.
-func (s *scheduler) due(st *stageState) (d plan.TimeDomain, g element.KeyGroup, ok bool) {
+// can fire, because the group is free. Unless can is nil, it says so of some
+// groups only.
+func (s *scheduler) due(st *stageState, can func(*stageState, element.KeyGroup) bool) (d plan.TimeDomain, g element.KeyGroup, ok bool) {
 	if st.timers == nil || st.timers.Len() == 0 {
 		return 0, 0, false
 	}
 	for _, d = range s.firingOrder(st) {
 		for g = range st.timers.Due(d, s.dueBy(st, d)) {
-			if !st.queue.Locked(g) && !st.lingers(g) {
+			if !st.queue.Locked(g) && !st.lingers(g) && (can == nil || can(st, g)) {
 				return d, g, true
 			}
 		}
@@ -56,8 +57,8 @@ func (st *stageState) lingers(g element.KeyGroup) bool {
 // go first, for the elements cannot be earlier. Timers in processing time,
 // which may be due again and again, take turns with elements.
 func (s *scheduler) fire(st *stageState) *work {
-	d, g, ok := s.due(st)
-	if !ok || d != plan.EventTimeDomain && st.fired && st.queue.Available() {
+	d, g, ok := s.due(st, s.placed)
+	if !ok || d != plan.EventTimeDomain && st.fired && s.leasable(st) {
 		st.fired = false
 		return nil
 	}

@@ -27,6 +27,8 @@ type environment struct {
 	// the others.
 	endless bool
 	served  harness.BundleID
+	// members counts the workers that have come and gone.
+	members int
 	// failed counts the bundles that have failed. What harnesses kept of the
 	// state they had written is not true then.
 	failed int
@@ -100,6 +102,7 @@ func (s *scheduler) addWorker(f workerReady) {
 	}
 	w := &worker{id: f.id, env: env, slots: f.slots}
 	env.workers = append(env.workers, w)
+	env.members++
 	s.workers[f.id] = w
 }
 
@@ -111,6 +114,7 @@ func (s *scheduler) dropWorker(f workerGone) {
 	delete(s.workers, f.id)
 	env := w.env
 	env.workers = slices.DeleteFunc(env.workers, func(o *worker) bool { return o == w })
+	env.members++
 	if finished(env.stages) && finished(env.callers) {
 		return
 	}
