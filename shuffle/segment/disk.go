@@ -3,9 +3,9 @@
 //
 // A [Disk] appends regions to a segment, a file that is followed by the next
 // when it is full. Each region has a header and a checksum, so that what is
-// loaded is what was stored, or an error; text and its like are compressed:
-// whether that pays is measured, not configured. Regions are written at offsets
-// reserved beforehand, without a lock, and read in one go.
+// loaded is what was stored, or an error. They are compressed where that saves
+// time, or space when it is scarce: which is measured, not configured. They are
+// written at offsets reserved beforehand, without a lock, and read in one go.
 //
 // Nothing is left behind: a segment has no name from the moment it is open, and
 // so vanishes with the process, whatever ends it. Nobody deletes: when nothing
@@ -50,7 +50,7 @@ type Params struct {
 	// that there are not too many files.
 	SegmentBytes int64
 	// Ratio is how small compression must make a region, as a share of its size,
-	// for it to be worth the work; default 0.75, and less than 0 is never.
+	// for it to be considered; default 0.75, and less than 0 is never.
 	Ratio float64
 	// Codecs bounds the regions that are compressed, and those that are
 	// decompressed, at the same time; each takes up to 2 MiB. Default is the number
@@ -62,6 +62,8 @@ const (
 	segmentBytes  = 128 << 20
 	segmentsQuota = 1024
 	ratioDefault  = 0.75
+	// scarceShare of the quota in use means that space counts more than time.
+	scarceShare = 0.5
 	// regionMax is the size of the largest region.
 	regionMax = math.MaxInt32
 )
@@ -112,10 +114,12 @@ func Open(p Params) (*Disk, error) {
 		return nil, fmt.Errorf("%w: directory of segments: %w", shuffle.ErrDisk, err)
 	}
 	p = p.withDefaults()
-	return &Disk{
+	d := &Disk{
 		params: p, packer: newPacker(p.Ratio, p.Codecs), account: p.Quota.Account("segments"),
 		open: make(map[*segment]struct{}),
-	}, nil
+	}
+	d.packer.now = now
+	return d, nil
 }
 
 // Close gives all space back. Nothing can be loaded any more.
@@ -147,7 +151,7 @@ func (d *Disk) Store(data []byte) (element.Stored, error) {
 	defer d.free(scratch)
 	h := header{size: uint32(len(data))}
 	packed := (*scratch)[:headerSize]
-	packed, h.codec = d.packer.pack(packed, data)
+	packed, h.codec = d.packer.pack(packed, data, d.params.Quota.OverShare(scarceShare))
 	*scratch = packed
 	h.stored = uint32(len(packed) - headerSize)
 
@@ -161,7 +165,8 @@ func (d *Disk) Store(data []byte) (element.Stored, error) {
 	h.segment, h.offset = s.id, uint64(at)
 	h.put(packed)
 	place := extent{s, at, at + int64(len(packed))}
-	if _, err := s.file.WriteAt(packed, at); err != nil {
+	d.packer.measure(&d.packer.writing, len(packed), func() { _, err = s.file.WriteAt(packed, at) })
+	if err != nil {
 		place.release()
 		return nil, fmt.Errorf("%w: store %d bytes at %d of %s: %w", shuffle.ErrDisk, len(data), at, s.file.Name(), explain(err))
 	}

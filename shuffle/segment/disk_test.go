@@ -11,6 +11,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
@@ -28,6 +29,7 @@ func open(tb testing.TB, p Params) *Disk {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	d.packer.now = nil // all that becomes small enough is compressed
 	tb.Cleanup(func() {
 		if err := d.Close(); err != nil {
 			tb.Error(err)
@@ -191,6 +193,39 @@ func TestCompressionIsTriedAgain(t *testing.T) {
 	}
 	if packed < 80 {
 		t.Errorf("only %d of 100 texts were compressed after 100 regions of noise", packed)
+	}
+}
+
+// Compression pays where writing is slow, or space is scarce.
+func TestCompressionSavesTime(t *testing.T) {
+	tests := []struct {
+		name             string
+		writing, packing time.Duration // for 1000 bytes
+		scarce           bool
+		want             codec
+	}{
+		{"fast disk", 500, 2000, false, plain},
+		{"slow disk", 5000, 2000, false, zstandard},
+		{"fast disk that is nearly full", 500, 2000, true, zstandard},
+		{"nothing known", 0, 0, false, plain},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPacker(ratioDefault, 1)
+			var at time.Time
+			p.now = func() time.Time { // each sample takes the time that is given
+				at = at.Add(test.packing * sampleBytes / 1000)
+				return at
+			}
+			p.writing.add(1000, test.writing)
+			p.packing.add(1000, test.packing)
+			if test.packing == 0 {
+				p.now = now
+			}
+			if _, got := p.pack(nil, text(20_000), test.scarce); got != test.want {
+				t.Errorf("stored as %v, want %v", got, test.want)
+			}
+		})
 	}
 }
 
@@ -449,7 +484,7 @@ func FuzzCutRegion(f *testing.F) {
 	region := append(make([]byte, headerSize), "data"...)
 	(&header{size: 4, stored: 4, offset: 32, segment: 1}).put(region)
 	f.Add(region)
-	packed, c := newPacker(1, 1).pack(make([]byte, headerSize), text(packedMin))
+	packed, c := newPacker(1, 1).pack(make([]byte, headerSize), text(packedMin), true)
 	(&header{codec: c, size: packedMin, stored: uint32(len(packed) - headerSize)}).put(packed)
 	f.Add(packed)
 	p := newPacker(1, 1)
