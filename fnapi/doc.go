@@ -41,6 +41,12 @@
 // goroutine a worker sends, one message of each running bundle in turn, straight
 // from the bundle's input: there is no queue of bytes to bound.
 //
+// # State
+//
+// Requests are parsed by hand and answered by the goroutine that receives them,
+// unless harness.State says that an answer may take longer than memory does. Of
+// control messages only the answers to bundles, of which there are many, are.
+//
 // # Memory
 //
 // What a harness sends and nobody has taken yet is at most a window of each of

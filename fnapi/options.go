@@ -106,7 +106,6 @@ func (o Options) ServerOptions() []grpc.ServerOption {
 		grpc.Creds(newPatientCreds()),
 		grpc.ReadBufferSize(connBufferBytes),
 		grpc.WriteBufferSize(connBufferBytes),
-		grpc.SharedWriteBuffer(true),
 		grpc.MaxRecvMsgSize(o.MaxMessageBytes),
 		grpc.MaxSendMsgSize(o.MaxMessageBytes),
 		grpc.InitialWindowSize(window(o.WindowBytes)),

@@ -191,15 +191,17 @@ func (s *stateServer) execute(r *stateRequest) (*outFrame, error) {
 	ctx, state := r.bundle.ctx, r.bundle.bundle.State
 	var err error
 	switch r.op {
-	case fieldStateGet:
+	case opGet:
 		var page, next []byte
 		if page, next, err = state.Get(ctx, r.key, r.data); err == nil {
 			return getAnswer(r.id, page, next), nil
 		}
-	case fieldStateAppend:
+	case opAppend:
 		err = state.Append(ctx, r.key, r.data)
-	case fieldStateClear:
+	case opClear:
 		err = state.Clear(ctx, r.key)
+	case opUnknown:
+		err = errStateRequest
 	}
 	if err != nil {
 		return nil, err

@@ -408,7 +408,7 @@ func FuzzStateRequest(f *testing.F) {
 	f.Add([]byte{0x1a, 4, 0x52, 2, 0x0a, 5})
 	f.Fuzz(func(t *testing.T, wire []byte) {
 		r, err := parseStateRequest(wire, names{})
-		if (r.key == nil || r.op == 0) != (err != nil) && errors.Is(err, errStateRequest) {
+		if (r.key == nil || r.op == opUnknown) != (err != nil) && errors.Is(err, errStateRequest) {
 			t.Fatalf("key %v, operation %d, error %v", r.key, r.op, err)
 		}
 		if err != nil || !utf8.Valid(r.id) || !utf8.Valid(r.instruction) {
@@ -416,11 +416,13 @@ func FuzzStateRequest(f *testing.F) {
 		}
 		req := &fnpb.StateRequest{Id: string(r.id), InstructionId: string(r.instruction), StateKey: keyProto(r.key)}
 		switch r.op {
-		case fieldStateGet:
+		case opGet:
 			req.Request = &fnpb.StateRequest_Get{Get: &fnpb.StateGetRequest{ContinuationToken: r.data}}
-		case fieldStateAppend:
+		case opAppend:
 			req.Request = &fnpb.StateRequest_Append{Append: &fnpb.StateAppendRequest{Data: r.data}}
-		case fieldStateClear:
+		case opUnknown:
+			t.Fatal("a request of no known kind")
+		case opClear:
 			req.Request = &fnpb.StateRequest_Clear{Clear: &fnpb.StateClearRequest{}}
 		}
 		again, err := proto.Marshal(req)
@@ -431,7 +433,7 @@ func FuzzStateRequest(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if r.op == fieldStateClear {
+		if r.op == opClear {
 			r.data = nil
 		}
 		diff := cmp.Diff(r, same, cmp.AllowUnexported(stateRequest{}), cmpopts.EquateEmpty())
@@ -457,8 +459,8 @@ func TestStateAnswers(t *testing.T) {
 		{getAnswer(id, nil, token), get(nil, token)},
 		{getAnswer(id, []byte("page"), token), get([]byte("page"), token)},
 		{getAnswer(id, big, token), get(big, token)},
-		{doneAnswer(id, fieldStateAppend), &fnpb.StateResponse{Id: "r1", Response: &fnpb.StateResponse_Append{Append: &fnpb.StateAppendResponse{}}}},
-		{doneAnswer(id, fieldStateClear), &fnpb.StateResponse{Id: "r1", Response: &fnpb.StateResponse_Clear{Clear: &fnpb.StateClearResponse{}}}},
+		{doneAnswer(id, opAppend), &fnpb.StateResponse{Id: "r1", Response: &fnpb.StateResponse_Append{Append: &fnpb.StateAppendResponse{}}}},
+		{doneAnswer(id, opClear), &fnpb.StateResponse{Id: "r1", Response: &fnpb.StateResponse_Clear{Clear: &fnpb.StateClearResponse{}}}},
 		{
 			errorAnswer(&stateRequest{id: id, instruction: []byte("i1")}, errors.New("no \xff")),
 			&fnpb.StateResponse{Id: "r1", Error: "state request r1 of instruction i1: no \uFFFD"},

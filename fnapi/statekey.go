@@ -58,7 +58,7 @@ func parseStateKey(b []byte, n names) (key harness.StateKey, err error) {
 
 // stateKeyOf reads the kind of key that the field is.
 func stateKeyOf(f field, n names) (harness.StateKey, error) {
-	switch f.num {
+	switch int32(f.num) {
 	case fieldRunnerKey:
 		return pageKey(f.bytes)
 	case fieldIterableSideInput:

@@ -28,13 +28,22 @@ const (
 	fieldAppendData = 1
 )
 
+// stateOp is what is to be done, by its field.
+type stateOp protowire.Number
+
+const (
+	opUnknown stateOp = 0
+	opGet     stateOp = fieldStateGet
+	opAppend  stateOp = fieldStateAppend
+	opClear   stateOp = fieldStateClear
+)
+
 // stateRequest is a request as it came: it aliases the message, except for the
 // names in its key.
 type stateRequest struct {
 	id, instruction []byte
 	key             harness.StateKey
-	// op is the field of what is to be done, 0 if it is nothing known.
-	op protowire.Number
+	op              stateOp
 	// data is the token of a get, and what is to be appended.
 	data []byte
 	// message is what the request aliases.
@@ -61,14 +70,14 @@ func parseStateRequest(b []byte, n names) (stateRequest, error) {
 		case f.num == fieldStateKey:
 			key = f.bytes
 		case f.num == fieldStateGet || f.num == fieldStateAppend || f.num == fieldStateClear:
-			r.op, r.data = f.num, f.bytes
+			r.op, r.data = stateOp(f.num), f.bytes
 		}
 		return nil
 	})
 	if err != nil {
 		return r, err
 	}
-	if r.op != 0 {
+	if r.op != opUnknown {
 		if r.data, err = operand(r.data); err != nil {
 			return r, err
 		}
@@ -76,7 +85,7 @@ func parseStateRequest(b []byte, n names) (stateRequest, error) {
 	if r.key, keyErr = parseStateKey(key, n); keyErr != nil {
 		return r, keyErr
 	}
-	if r.op == 0 {
+	if r.op == opUnknown {
 		return r, errStateRequest
 	}
 	return r, nil
@@ -130,9 +139,9 @@ func getAnswer(id, page, next []byte) *outFrame {
 }
 
 // doneAnswer encodes the answer to an operation that yields nothing.
-func doneAnswer(id []byte, op protowire.Number) *outFrame {
+func doneAnswer(id []byte, op stateOp) *outFrame {
 	b := appendBytes(make([]byte, 0, len(id)+8), fieldStateID, id)
-	b = protowire.AppendTag(b, op, protowire.BytesType)
+	b = protowire.AppendTag(b, protowire.Number(op), protowire.BytesType)
 	b = protowire.AppendVarint(b, 0)
 	return frameOf(b)
 }
