@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -53,10 +54,13 @@ type stateName struct {
 
 const shardCount = 16
 
+// shard has a part of the cells, each in one of two ways.
 type shard struct {
-	mu    sync.Mutex
-	cells map[string]*cell // guarded by mu; by key
-	_     [64]byte         // of another line of the processor's cache
+	mu      sync.Mutex
+	small   small            // guarded by mu
+	cells   map[string]*cell // guarded by mu; by key
+	scratch []byte           // guarded by mu
+	_       [64]byte         // of another line of the processor's cache
 }
 
 // cell is what the cache knows of a cell. If its overlay hides what is below,
@@ -104,7 +108,7 @@ func (s *Cache) Close() error {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
-		sh.cells = make(map[string]*cell)
+		sh.cells, sh.small = make(map[string]*cell), small{}
 		sh.mu.Unlock()
 	}
 	s.grow(-s.used.Load())
@@ -143,20 +147,25 @@ func (s *Cache) key(b []byte, c *Cell) []byte {
 	return appendCell(b, number, c)
 }
 
-func (s *Cache) shard(key string) *shard {
-	return &s.shards[maphash.String(s.seed, key)%shardCount]
-}
+func (s *Cache) hash(key string) uint64 { return maphash.String(s.seed, key) }
 
 // lookUp returns what the cache has of a cell in the range [from, to), and the
 // rows that it does not hide; nil if it hides all.
 func (s *Cache) lookUp(key []byte, from, to string) (l layer, rows Rows, err error) {
-	sh := &s.shards[maphash.Bytes(s.seed, key)%shardCount]
+	hash := maphash.Bytes(s.seed, key)
+	sh := &s.shards[hash%shardCount]
 	if err := s.failed.Load(); err != nil {
 		return layer{}, nil, *err
 	}
 	// Who evicts may be faster than who reads: then it is read piece by piece.
-	for tries := range loadTries + 1 {
+	for tries := 0; ; tries++ {
 		sh.mu.Lock()
+		if one := find(&sh.small, hash, key); one != nil {
+			one[0] |= slotUsed
+			l = one.look(from)
+			sh.mu.Unlock()
+			return l, nil, s.helpAfter(tries)
+		}
 		c := sh.cells[string(key)]
 		table := s.table.Load()
 		if c == nil && table == nil {
@@ -166,7 +175,7 @@ func (s *Cache) lookUp(key []byte, from, to string) (l layer, rows Rows, err err
 		if c.toLoad() && tries < loadTries {
 			version := c.mark()
 			sh.mu.Unlock()
-			if err := s.load(sh, *table, key, c, version); err != nil {
+			if err := s.load(sh, hash, *table, key, c, version); err != nil {
 				return layer{}, nil, err
 			}
 			continue
@@ -179,12 +188,16 @@ func (s *Cache) lookUp(key []byte, from, to string) (l layer, rows Rows, err err
 			rows, err = openRows(*table, key, from, to)
 		}
 		sh.mu.Unlock()
-		if err == nil && tries > 0 {
-			err = s.help()
-		}
-		break
+		return l, rows, cmp.Or(err, s.helpAfter(tries))
 	}
-	return l, rows, err
+}
+
+// helpAfter makes room for what was read, if anything was.
+func (s *Cache) helpAfter(loads int) error {
+	if loads == 0 {
+		return nil
+	}
+	return s.help()
 }
 
 // loadTries is how often a cell is read from the table to be kept.
@@ -218,18 +231,21 @@ func openRows(table Table, key []byte, from, to string) (Rows, error) {
 
 // load reads a cell, if it is small, and lays what is in memory over it. In
 // memory it was before, with a version: whoever evicts may have come in between.
-func (s *Cache) load(sh *shard, table Table, key []byte, before *cell, version int) error {
+func (s *Cache) load(sh *shard, hash uint64, table Table, key []byte, before *cell, version int) error {
 	loaded, whole, err := s.readCell(table, key)
 	if err != nil {
 		return err
 	}
 	sh.mu.Lock()
 	c := sh.cells[string(key)]
-	if c != before || c != nil && c.version != version {
+	switch {
+	case c != before || c != nil && c.version != version || find(&sh.small, hash, key) != nil:
 		sh.mu.Unlock()
 		return nil
-	}
-	if c == nil {
+	case c == nil && whole && s.keepSmall(sh, hash, string(key), &loaded):
+		sh.mu.Unlock()
+		return nil
+	case c == nil:
 		c = &cell{below: !whole || !loaded.entries.empty(), size: cellBytes + len(key), used: true}
 		sh.cells[string(key)] = c
 		s.grow(int64(c.size))
@@ -296,9 +312,13 @@ func (c *cell) fill(read *overlay) {
 
 // apply lays the writes of a transaction over a cell.
 func (s *Cache) apply(key string, w *overlay) {
-	sh := s.shard(key)
+	hash := s.hash(key)
+	sh := &s.shards[hash%shardCount]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	if s.applySmall(sh, hash, key, w) {
+		return
+	}
 	c := sh.cells[key]
 	before := 0
 	if c == nil {

@@ -8,6 +8,7 @@ import (
 type flight struct {
 	shard *shard
 	cells []flyingCell
+	small []string // the keys of small cells that are written
 	batch Batch
 	freed int64 // the memory that is
 	seen  int   // entries that were looked at
@@ -67,8 +68,9 @@ func (s *Cache) evict() (progress bool, err error) {
 		s.failed.Store(&err)
 		return false, err
 	}
-	// The first look at a cell that was used only notes that.
-	for range 2*shardCount + 1 {
+	// The first look at a cell that was used only notes that. So two are enough for
+	// each cell that there may be.
+	for range 2*shardCount + 1 + 2*s.used.Load()/(slotBytes*lookMax) {
 		f := &flight{shard: &s.shards[s.hand]}
 		s.hand = (s.hand + 1) % shardCount
 		if err := s.fly(f); err != nil {
@@ -105,7 +107,9 @@ func (s *Cache) fly(f *flight) (err error) {
 		}
 	}()
 	f.shard.mu.Lock()
-	err = s.depart(f)
+	if err = s.departSmall(f); err == nil {
+		err = s.depart(f)
+	}
 	f.shard.mu.Unlock()
 	if err != nil {
 		return err
@@ -116,6 +120,7 @@ func (s *Cache) fly(f *flight) (err error) {
 		}
 	}
 	f.shard.mu.Lock()
+	s.arriveSmall(f)
 	for i := range f.cells {
 		f.freed += f.arrive(&f.cells[i])
 	}

@@ -22,6 +22,13 @@
 // up all others who need to: the cache exceeds its limit by what is being
 // committed, not more.
 //
+// # Memory
+//
+// Most cells are one small value. Those lie in pages without pointers, at some 70
+// bytes beside their key and value, and cost the garbage collector nothing. All
+// others are objects: they have several entries, or are large, or not known in
+// full.
+//
 // # Eviction
 //
 // Cells that were not used since the last look are evicted, in no particular
