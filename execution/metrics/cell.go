@@ -94,6 +94,7 @@ func mergeEncoded(c cell, payload []byte) (known bool, err error) {
 			c.combine(d)
 		}
 		return true, err
+	case *histogram, *last, *stringSet, *trie:
 	}
 	return false, nil
 }
