@@ -134,7 +134,7 @@ func executed(ctx context.Context, web string) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // it is only read
+	defer resp.Body.Close()
 	var jobs []struct {
 		Executed float64 `json:"executed_seconds"`
 	}

@@ -135,7 +135,7 @@ func pythonWorkloads() []workload {
 
 // client returns the command line of the client, without what it must be told of
 // the runner.
-func (w *workload) client(b binaries, s settings) ([]string, error) {
+func (w workload) client(b binaries, s settings) ([]string, error) {
 	var text []string
 	if w.textBytes > 0 {
 		file, words, err := writeText(b.cache, w.textBytes)
