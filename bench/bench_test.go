@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,6 +119,21 @@ func TestWorkloadsScale(t *testing.T) {
 	for _, w := range workloads(1e-9) {
 		if w.records < 1 {
 			t.Errorf("%s has %d records", w.name, w.records)
+		}
+	}
+}
+
+func TestMarginalCost(t *testing.T) {
+	first := point{10, 7} // 5 of them whatever the size
+	if got := (point{100, 25}).marginal(first); got != 0.2 {
+		t.Errorf("a unit more costs %v, want 0.2", got)
+	}
+	if got := (point{10, 8}).marginal(first); got != 0.8 {
+		t.Errorf("with the same units: %v, want 0.8", got)
+	}
+	for ratio, want := range map[float64]string{math.NaN(): "", 1: "1.00x", 2: "**2.00x**"} {
+		if got := growth(ratio); got != want {
+			t.Errorf("growth of %v is %q, want %q", ratio, got, want)
 		}
 	}
 }

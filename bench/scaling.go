@@ -58,10 +58,10 @@ func allSeries(scale float64) []series {
 // growthMax is how much a unit may cost more than in the step before.
 const growthMax = 1.3
 
-// scaling measures what a unit of work costs the runner and the workers as the
-// work grows, in CPU time, which start-up spoils less than it does time.
+// scaling measures what one more unit of work costs the runner, and a unit the
+// workers, as the work grows, in CPU time.
 func scaling(ctx context.Context, b binaries, s settings) error {
-	text := "| series | size | seconds | runner CPU, us a unit | worker CPU, us a unit | runner peak MB | runner's growth |\n|---|---|---|---|---|---|---|\n"
+	text := "| series | size | seconds | runner CPU, us for one unit more | worker CPU, us a unit | runner peak MB | runner's growth |\n|---|---|---|---|---|---|---|\n"
 	s.peers, s.ceiling, s.pairs = false, false, 1
 	found := false
 	for _, series := range allSeries(s.scale) {
@@ -87,7 +87,7 @@ func scaling(ctx context.Context, b binaries, s settings) error {
 
 func measureSeries(ctx context.Context, b binaries, s settings, series series) (string, error) {
 	var rows strings.Builder
-	last := math.NaN()
+	last, before := math.NaN(), point{}
 	for _, st := range series.steps {
 		w := workload{name: series.name, records: st.units, unit: series.unit, args: st.args}
 		m := &match{build: b, settings: s, workload: w}
@@ -103,13 +103,26 @@ func measureSeries(ctx context.Context, b binaries, s settings, series series) (
 			fmt.Fprintf(&rows, "| %s | %s | %s | | | %s | |\n", series.name, size, failure(r.err), peak(m.runs[ours]))
 			continue
 		}
-		unit := 1e6 * r.runner.Seconds() / float64(st.units)
+		here := point{float64(st.units), r.runner.Seconds()}
+		unit := 1e6 * here.marginal(before)
 		fmt.Fprintf(&rows, "| %s | %s | %.2f | %.3g | %.3g | %s | %s |\n", series.name, size, r.seconds, unit,
 			1e6*r.worker.Seconds()/float64(st.units), peak(m.runs[ours]), growth(unit/last))
-		fmt.Fprintf(os.Stderr, "%s %d: %.3g us of the runner a %s\n", series.name, st.size, unit, series.unit)
-		last = unit
+		fmt.Fprintf(os.Stderr, "%s %d: %.3g us of the runner for one more %s\n", series.name, st.size, unit, series.unit)
+		last, before = unit, here
 	}
 	return rows.String(), nil
+}
+
+// point is what a number of units has cost.
+type point struct{ units, cost float64 }
+
+// marginal is what a unit costs beyond those of the point before, without what
+// costs the same whatever the size. Where the units are the same, it is the mean.
+func (p point) marginal(before point) float64 {
+	if p.units > before.units {
+		return (p.cost - before.cost) / (p.units - before.units)
+	}
+	return p.cost / p.units
 }
 
 // growth marks a cost that grows faster than the work.
