@@ -90,9 +90,12 @@ func BenchmarkRun100000Keys(b *testing.B) {
 	benchmarkRun(b, plan.GlobalWindows{}, 100_000, benchGroups)
 }
 
-// Groups of 12 MB do not fit the caches of a processor.
-func BenchmarkRunLargeGroups(b *testing.B)     { benchmarkRun(b, plan.GlobalWindows{}, 1000, 8) }
+// BenchmarkRunLargeGroups has groups of 12 MB, which do not fit the caches of a processor.
+func BenchmarkRunLargeGroups(b *testing.B) { benchmarkRun(b, plan.GlobalWindows{}, 1000, 8) }
+
+// BenchmarkRunLargeGroupsKeys has 25,000 keys in each.
 func BenchmarkRunLargeGroupsKeys(b *testing.B) { benchmarkRun(b, plan.GlobalWindows{}, 200_000, 8) }
+
 func BenchmarkRunFixedWindows(b *testing.B) {
 	benchmarkRun(b, plan.FixedWindows{Size: time.Second}, 1000, benchGroups)
 }
