@@ -34,8 +34,6 @@ func emitBulk(_ []byte, emit func(string, string)) {
 }
 
 // onBulk is called for each key.
-//
-//nolint:gochecknoglobals // functions of a pipeline reach nothing else
 var onBulk atomic.Pointer[func()]
 
 func countBulk(_ string, values func(*string) bool) int {
