@@ -50,7 +50,7 @@ func (m *match) contenders() []contender {
 	}
 	if m.workload.script != "" && !m.workload.dropIn {
 		two := m.us("gorunner, 2 workers")
-		two.client = append(two.client, "--sdk_worker_parallelism=2", "--experiments=use_loopback_process_worker")
+		two.client = append(two.client, "--gorunner_worker_processes=2")
 		all = append(all, two)
 	}
 	if m.workload.args != nil && !m.workload.bounded && m.settings.ceiling {
