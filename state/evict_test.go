@@ -202,13 +202,16 @@ func TestNothingIsOpenedInVain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if opened != 0 {
-		t.Errorf("the table was opened %d times", opened)
+	if opened != 0 || !store.Begin().Prompt() {
+		t.Errorf("the table was opened %d times; prompt: %v", opened, store.Begin().Prompt())
 	}
 	limit = 0
 	txn := store.Begin()
 	if err := txn.Settle(); err != nil {
 		t.Fatal(err)
+	}
+	if txn.Prompt() {
+		t.Error("it claims to be prompt with a table")
 	}
 	if opened != 1 || table.Len() != 1 {
 		t.Errorf("the table was opened %d times and has %d rows, want 1 each", opened, table.Len())

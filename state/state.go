@@ -107,6 +107,9 @@ type Store interface {
 
 // Txn is the view of one bundle. It is safe for concurrent use.
 type Txn interface {
+	// Prompt says that nothing of the store is on disk: reading takes no longer
+	// than memory does.
+	Prompt() bool
 	// Scan calls f with the pieces of the entries whose names come before to, in
 	// order and from a place on, until f returns false. An empty to is no bound.
 	// f may use the transaction.

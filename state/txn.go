@@ -15,6 +15,9 @@ type txn struct {
 	size   int64
 }
 
+// Prompt says that there is no table.
+func (t *txn) Prompt() bool { return t.store.table.Load() == nil }
+
 // Scan goes through the transaction's own writes, the cache and the table.
 func (t *txn) Scan(cell Cell, from Place, to string, f func(Piece) bool) error {
 	return t.scan(cell, from, to, &scanner{f: f})

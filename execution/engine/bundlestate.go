@@ -83,7 +83,10 @@ func (b *bundleState) Prompt(key harness.StateKey) bool {
 		p := b.pageOf(k)
 		return p == nil || chunkPages(p.Chunks).inMemory()
 	case harness.UserStateKey:
-		return k.Part != harness.PartMapEntries // for which an SDK may be asked
+		if _, err := b.spec(k); err != nil {
+			return true
+		}
+		return k.Part != harness.PartMapEntries && b.txn.Prompt() // an SDK may be asked for entries
 	}
 	return true
 }
