@@ -190,7 +190,7 @@ func listenJobs(address string) (net.Listener, error) {
 	if host, text, err := net.SplitHostPort(address); err == nil && host == "127.0.0.1" {
 		port, _ := strconv.Atoi(text) // what is no number is nobody's port
 		if socket := early.Take(port); socket != nil {
-			defer socket.Close() // the listener has its own
+			defer func() { _ = socket.Close() }() // the listener has its own
 			return net.FileListener(socket)
 		}
 	}

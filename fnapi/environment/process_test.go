@@ -497,7 +497,9 @@ func TestSignalAfterEnd(t *testing.T) {
 // says otherwise.
 func TestProcessGoSettings(t *testing.T) {
 	t.Setenv("GOGC", "") // restored after the test
-	os.Unsetenv("GOGC")
+	if err := os.Unsetenv("GOGC"); err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("GOMEMLIMIT", "77")
 	boot := write(t, t.TempDir(), "boot", "#!/bin/sh\necho \"settings: $GOGC $GOMEMLIMIT\"\nexec sleep 1000\n")
 	for _, tt := range []struct {

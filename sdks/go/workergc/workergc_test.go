@@ -25,8 +25,12 @@ func TestTune(t *testing.T) {
 	if n, limit := read(); n != 100 || limit != math.MaxInt64 {
 		t.Errorf("the user's settings became %d %%, %d bytes", n, limit)
 	}
-	os.Unsetenv("GOGC")
-	os.Unsetenv("GOMEMLIMIT")
+	if err := os.Unsetenv("GOGC"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Unsetenv("GOMEMLIMIT"); err != nil {
+		t.Fatal(err)
+	}
 	want := int64(math.MaxInt64)
 	if memory := machine.Memory(); memory > 0 {
 		want = memory / memoryShare
