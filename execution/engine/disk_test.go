@@ -58,7 +58,7 @@ func (s *fakeStored) Load() ([]byte, error) {
 // checkReleased says whether a job that has ended holds nothing.
 func checkReleased(j *Job) error {
 	usage := j.impl.opts.Memory.Usage()
-	for _, use := range []string{"queues", "timers", "output", "running"} {
+	for _, use := range []string{"queues", "timers", "output", "running", "state"} {
 		if n := usage[use]; n != 0 {
 			return fmt.Errorf("the job has ended and holds %v", usage)
 		}

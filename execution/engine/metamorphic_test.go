@@ -19,6 +19,8 @@ import (
 	"github.com/gorunner/gorunner/execution/trigger/triggertest"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
+	"github.com/gorunner/gorunner/state"
+	"github.com/gorunner/gorunner/state/statetest"
 )
 
 // TestMetamorphic runs random jobs once with the default options, and again with
@@ -263,6 +265,15 @@ func (s *metaSpec) run(t *rapid.T, set metaSettings) (string, *metaHost, error) 
 	disk := &fakeDisk{fails: func() bool { return host.strikes(set.odds.disk, &host.unreadable) }}
 	if !set.diskless {
 		opts.Disk = disk
+		opts.OpenState = func() (state.Table, error) {
+			return &statetest.Table{Before: func() error {
+				disk.stored.Add(1)
+				if disk.fails() {
+					return fmt.Errorf("%w: no space left", shuffle.ErrDisk)
+				}
+				return nil
+			}}, nil
+		}
 	}
 	job := New(j.plan, opts)
 	job.impl.spill.StoreMin = 1
