@@ -17,7 +17,8 @@ type Params struct {
 	Open func() (Table, error)
 	// Over says that the cache is to shrink while it takes used bytes; nil is never.
 	Over func(used int64) bool
-	// Used is told by how much more or less memory the cache takes; may be nil.
+	// Used is told by how much more or less memory the cache takes, give or take a
+	// few KiB; may be nil.
 	Used func(change int64)
 	// BatchBytes is how much is written at a time; default 256 KiB.
 	BatchBytes int
@@ -32,6 +33,7 @@ type Cache struct {
 	seed   maphash.Seed
 	shards [shardCount]shard
 	used   atomic.Int64
+	untold atomic.Int64 // how much of used was not told yet
 	// table is nil until it is needed. It is read under the lock of a shard by
 	// whoever concludes from it that something is nowhere.
 	table  atomic.Pointer[Table]
@@ -112,6 +114,9 @@ func (s *Cache) Close() error {
 		sh.mu.Unlock()
 	}
 	s.grow(-s.used.Load())
+	if s.params.Used != nil {
+		s.params.Used(s.untold.Swap(0))
+	}
 	table := s.table.Swap(nil)
 	if table == nil {
 		return nil
@@ -125,10 +130,16 @@ func (s *Cache) grow(n int64) {
 		return
 	}
 	s.used.Add(n)
-	if s.params.Used != nil {
-		s.params.Used(n)
+	if s.params.Used == nil {
+		return
+	}
+	if untold := s.untold.Add(n); untold > untoldMax || untold < -untoldMax {
+		s.params.Used(s.untold.Swap(0))
 	}
 }
+
+// untoldMax is how much is not told at once: many change little.
+const untoldMax = 4 << 10
 
 // key appends the key of a cell.
 func (s *Cache) key(b []byte, c *Cell) []byte {

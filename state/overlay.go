@@ -76,9 +76,6 @@ const (
 // bytes is the memory that the entry takes.
 func (e *entry) bytes() int { return entryBytes + len(e.name) + e.size }
 
-// dirty says that something of the entry is to be written.
-func (e *entry) dirty() bool { return e.void || len(e.tail) > 0 || len(e.chunks) > e.clean+e.flying }
-
 // drop forgets what is on disk.
 func (e *entry) drop() {
 	for _, c := range e.chunks[:e.clean] {

@@ -213,22 +213,7 @@ func (s *Cache) applySmall(sh *shard, hash uint64, key string, w *overlay) (done
 	if was == nil && (sh.cells[key] != nil || s.table.Load() != nil && !w.hides) {
 		return false
 	}
-	e, only := w.only()
-	value := sh.scratch[:0]
-	if was != nil && !w.hides && (e == nil || !e.hides) {
-		value = append(value, was.value()...)
-	}
-	if only && e != nil {
-		if len(value)+e.size+len(key)+slotHeader > 4*slotMax {
-			only = false
-		} else {
-			for _, c := range e.chunks {
-				value = append(value, c...)
-			}
-			value = append(value, e.tail...)
-		}
-	}
-	sh.scratch = value
+	value, only := sh.join(was, w)
 	flags := byte(slotUsed | slotDirty)
 	switch {
 	case was != nil:
@@ -252,6 +237,27 @@ func (s *Cache) applySmall(sh *shard, hash uint64, key string, w *overlay) (done
 		s.inflate(sh, hash, key, was)
 	}
 	return false
+}
+
+// join returns the value that a small cell has after the writes, until the next
+// call; false if it is not small then.
+func (sh *shard) join(was slot, w *overlay) (value []byte, ok bool) {
+	e, only := w.only()
+	if !only || e != nil && e.size > 4*slotMax {
+		return nil, false
+	}
+	value = sh.scratch[:0]
+	if was != nil && !w.hides && (e == nil || !e.hides) {
+		value = append(value, was.value()...)
+	}
+	if e != nil {
+		for _, c := range e.chunks {
+			value = append(value, c...)
+		}
+		value = append(value, e.tail...)
+	}
+	sh.scratch = value
+	return value, true
 }
 
 // inflate takes a cell out of its slot.

@@ -231,7 +231,9 @@ type batch struct {
 func (b *batch) Set(key, value []byte) error {
 	return b.table.check("set row", b.b.Set(key, value, nil))
 }
+
 func (b *batch) Delete(key []byte) error { return b.table.check("delete row", b.b.Delete(key, nil)) }
+
 func (b *batch) DeleteRange(from, to []byte) error {
 	return b.table.check("delete rows", b.b.DeleteRange(from, to, nil))
 }
