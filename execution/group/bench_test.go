@@ -99,6 +99,7 @@ func BenchmarkRunLargeGroupsKeys(b *testing.B) { benchmarkRun(b, plan.GlobalWind
 func BenchmarkRunFixedWindows(b *testing.B) {
 	benchmarkRun(b, plan.FixedWindows{Size: time.Second}, 1000, benchGroups)
 }
+
 func BenchmarkRunSessions(b *testing.B) {
 	benchmarkRun(b, plan.Sessions{Gap: time.Second}, 1000, benchGroups)
 }
