@@ -15,6 +15,9 @@ const (
 	// A lease is an even share of the queue for each slot, but not below
 	// this: harnesses pay for small bundles.
 	leaseShareMin = 8
+	// What bundles ask for costs more than the bundles do: those that wait are
+	// more at a time, and may be as small as this.
+	waitingShareMin = 512
 	// A queue with this share is worth a bundle while upstream still writes.
 	worthwhileShare = 2
 	// A stage pauses while a consumer has this many bundles' worth waiting.
@@ -267,7 +270,7 @@ func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
 		most = max(1, min(most, s.config.memory/leasedShare/slots))
 	}
 	l := shuffle.Limit{
-		Bytes: min(max(share, s.config.bundleBytes/leaseShareMin), most),
+		Bytes: min(max(share, s.leaseMin(st.demand)), most),
 		// What waits for its input to be complete needs all of a key in one bundle.
 		Parts: st.hold != watermark.Buffered,
 	}
@@ -277,6 +280,14 @@ func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
 	}
 	s.shorten(st, &l, queue.Count(), slots)
 	return l
+}
+
+// leaseMin is what an even share is not below, in bytes.
+func (s *scheduler) leaseMin(d demand) int64 {
+	if d == waiting {
+		return s.config.bundleBytes / waitingShareMin
+	}
+	return s.config.bundleBytes / leaseShareMin
 }
 
 // status returns the scheduler's part of the picture of the stages.
