@@ -180,7 +180,7 @@ func (x *execution) run(ctx context.Context, b *harness.Bundle) error {
 
 // finish says what the bundle has done.
 func (x *execution) finish(b *harness.Bundle) (bundleDone, error) {
-	f := bundleDone{id: x.id}
+	f := bundleDone{id: x.id, requests: x.state.requests.Load()}
 	var err error
 	if f.outputs, f.timers, err = x.out.close(); err != nil {
 		return f, err

@@ -32,6 +32,9 @@ type bundleState struct {
 	// split tells apart values that the runner cannot.
 	split splitter
 
+	// requests counts what was asked for.
+	requests atomic.Int64
+
 	// broken is an error of the disk, which an SDK is told of but would not tell
 	// on as such.
 	broken atomic.Pointer[error]
@@ -93,6 +96,7 @@ func (b *bundleState) Prompt(key harness.StateKey) bool {
 
 // Get reads a page.
 func (b *bundleState) Get(ctx context.Context, key harness.StateKey, token []byte) (page, next []byte, err error) {
+	b.requests.Add(1)
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	if b.ended {

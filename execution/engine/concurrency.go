@@ -9,8 +9,9 @@ import (
 )
 
 // As many bundles that compute are executed at a time as there are cores: with
-// more, each would only take longer. Those of stages that ask for state and side
-// inputs wait for answers most of the time, so more of them are.
+// more, each would only take longer. Those of stages with state and side inputs
+// may wait for answers, so more of them are, and many more once they are seen to
+// ask all the time: requests that are sent together cost less.
 //
 // What user code waits for besides, nobody knows. While a machine idles and there
 // is more to do, an environment's width is doubled, and it is halved once the
@@ -25,6 +26,7 @@ type demand int
 const (
 	computing demand = iota
 	waiting
+	asking
 	demands
 )
 
@@ -34,14 +36,21 @@ func (d demand) String() string {
 		return "computing"
 	case waiting:
 		return "waiting"
+	case asking:
+		return "asking"
 	case demands:
 	}
 	return "unknown"
 }
 
 const (
-	// waitingSlots is how many bundles that wait are executed at a time.
+	// waitingSlots is how many bundles that may wait are executed at a time,
+	// askingSlots how many that ask all the time: more than one request in
+	// askingPace, and askingMin in all.
 	waitingSlots = 8
+	askingSlots  = 32
+	askingPace   = time.Millisecond
+	askingMin    = 50
 	// staleIntervals is how many of config.idleInterval a measurement may have
 	// taken.
 	staleIntervals = 4
@@ -99,10 +108,25 @@ func (s *scheduler) base(env *environment) int {
 // a time.
 func (s *scheduler) most(env *environment, d demand) int {
 	n := max(s.base(env), env.width.grown)
-	if d == waiting {
+	switch d {
+	case computing, demands:
+	case waiting:
 		n = max(n, waitingSlots)
+	case asking:
+		n = max(n, askingSlots)
 	}
 	return min(n, env.slots())
+}
+
+// heard learns from how often a bundle that has ended has asked for state.
+func (s *scheduler) heard(b *bundle, requests int64) {
+	st := b.stage
+	if st.demand != waiting || requests < askingMin || time.Duration(requests)*askingPace < s.now-b.began {
+		return
+	}
+	st.env.running[waiting] -= st.running
+	st.env.running[asking] += st.running
+	st.demand = asking
 }
 
 // idle is how many more bundles of stages with the demand may be started.

@@ -284,10 +284,10 @@ func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
 
 // leaseMin is what an even share is not below, in bytes.
 func (s *scheduler) leaseMin(d demand) int64 {
-	if d == waiting {
-		return s.config.bundleBytes / waitingShareMin
+	if d == computing {
+		return s.config.bundleBytes / leaseShareMin
 	}
-	return s.config.bundleBytes / leaseShareMin
+	return s.config.bundleBytes / waitingShareMin
 }
 
 // status returns the scheduler's part of the picture of the stages.

@@ -47,6 +47,8 @@ type bundleDone struct {
 	// shown are the windows of a view that hold something new.
 	shown     [][]byte
 	residuals []residual
+	// requests is how often the bundle has asked for state.
+	requests int64
 }
 
 // residual is work that a bundle left for later.

@@ -184,6 +184,13 @@ func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID)
 		switch a.Key {
 		case "now":
 			continue
+		case "requests":
+			n, err := strconv.ParseInt(what, 10, 64)
+			if err != nil {
+				d.Fatalf(t, "requests: %v", err)
+			}
+			f.requests = n
+			continue
 		case "shown":
 			f.shown = append(f.shown, s.windowOf(times(t, what)))
 			continue

@@ -37,6 +37,7 @@ func (s *scheduler) commit(f bundleDone) {
 	b := s.settle(f.id)
 	s.busyTime.end(s.now)
 	s.observe(b)
+	s.heard(b, f.requests)
 	s.show(b.stage, f.shown)
 	if b.work.function != 0 {
 		s.commitTruncated(b.stage, &f.outputs[0])
