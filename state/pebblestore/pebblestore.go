@@ -16,6 +16,7 @@
 package pebblestore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -157,6 +158,9 @@ func (t *Table) enter(memory int64) {
 
 // Rows opens a view of rows.
 func (t *Table) Rows(_, from, to []byte) (state.Rows, error) {
+	if to != nil && bytes.Compare(to, from) < 0 {
+		to = from // there is nothing; Pebble takes no bounds that are upside down
+	}
 	it, err := t.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to, UseL6Filters: true})
 	if err = t.check("open rows", err); err != nil {
 		if it != nil {
