@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -105,6 +106,7 @@ func TestShortIDs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			slices.SortFunc(r.Metrics, func(a, b metrics.Info) int { return strings.Compare(a.Key, b.Key) })
 			if diff := cmp.Diff(want[i], r.Metrics); diff != "" {
 				t.Errorf("bundle %d: %s", i, diff)
 			}
