@@ -266,6 +266,10 @@ func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
 	slots := int64(max(1, s.most(st.env, st.demand)))
 	share := (queue.Bytes() + slots - 1) / slots
 	most := s.config.bundleBytes
+	if st.env.id == native {
+		// No harness pays for its bundles, and somebody waits for their output.
+		most = max(1, most/leaseShareMin)
+	}
 	if s.config.memory > 0 {
 		most = max(1, min(most, s.config.memory/leasedShare/slots))
 	}
