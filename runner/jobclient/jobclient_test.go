@@ -36,6 +36,7 @@ func (fakeJobs) Cancel(ctx context.Context, req *jobpb.CancelJobRequest) (*jobpb
 		return &jobpb.CancelJobResponse{State: jobpb.JobState_CANCELLING}, nil
 	case "slow":
 		<-ctx.Done()
+		return nil, status.FromContextError(ctx.Err()).Err()
 	}
 	return nil, status.Error(codes.NotFound, "who?")
 }

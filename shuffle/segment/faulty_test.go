@@ -92,6 +92,13 @@ func (m *memFile) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
+// punched is the size of all holes.
+func (f *faulty) punched() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.holes
+}
+
 // Punch loses the bytes.
 func (m *memFile) Punch(at, n int64) error {
 	m.fs.mu.Lock()
