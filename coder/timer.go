@@ -72,7 +72,7 @@ func CutTimer(b []byte, key, window *Coder) (Timer, error) {
 	if _, err = fixed(b[at:], 16); err != nil {
 		return t, fmt.Errorf("timer times: %w", err)
 	}
-	t.Fire, t.Hold = timeWithin(b[at:]), timeWithin(b[at+8:])
+	t.Fire, t.Hold = TimeWithin(b[at:]), TimeWithin(b[at+8:])
 	if rawTime(b[at+8:]) > element.MaxTime {
 		t.Hold = HoldNothing
 	}
@@ -85,8 +85,8 @@ func CutTimer(b []byte, key, window *Coder) (Timer, error) {
 	return t, nil
 }
 
-// timeWithin reads 8 bytes as a time within the limits.
-func timeWithin(b []byte) element.EventTime { return within(rawTime(b)) }
+// TimeWithin reads 8 bytes as a time within the limits.
+func TimeWithin(b []byte) element.EventTime { return within(rawTime(b)) }
 
 func rawTime(b []byte) element.EventTime {
 	return element.EventTime(binary.BigEndian.Uint64(b) ^ (1 << 63))

@@ -60,7 +60,7 @@ func CutHeader(b []byte, window *Coder) (element.Header, int, error) {
 		return element.Header{}, 0, err
 	}
 	return element.Header{
-		Timestamp:  timeWithin(b),
+		Timestamp:  TimeWithin(b),
 		Windows:    b[12:end],
 		NumWindows: int(count),
 		Pane:       b[end : end+n],

@@ -24,9 +24,6 @@ func (c *Cutter) Cut(b []byte) (value, keyEnd, end int) {
 	return c.quick.cut(b)
 }
 
-// Timestamp is the time of an element that was cut.
-func Timestamp(b []byte) element.EventTime { return timestamp(b) }
-
 // quick cuts elements of the most common layouts: in one window, global or an
 // interval, with a pane that nothing follows, and a value of byte strings,
 // numbers and pairs of these. It knows only elements that are whole, and leaves
@@ -149,18 +146,12 @@ func (q *quick) count(data []byte) some {
 		if end == 0 {
 			break
 		}
-		all.minTime = min(all.minTime, timestamp(data[at:]))
+		all.minTime = min(all.minTime, coder.TimeWithin(data[at:]))
 		all.count++
 		at += end
 	}
 	all.data = data[:at]
 	return all
-}
-
-// timestamp is the time of an element that was cut.
-func timestamp(b []byte) element.EventTime {
-	t := element.EventTime(binary.BigEndian.Uint64(b) ^ (1 << 63))
-	return min(max(t, element.MinTime), element.MaxTime)
 }
 
 // measure returns the extent of a part at the start of b, 0 if it is not all

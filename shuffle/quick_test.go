@@ -130,8 +130,8 @@ func checkCut(t rapid.TB, q *quick, l *Layout, data []byte) {
 	if err != nil {
 		t.Fatalf("cut %d bytes off %x, which are: %v", end, data, err)
 	}
-	if end != e.Size || !bytes.Equal(data[value:end], e.Value) || timestamp(data) != e.Header.Timestamp {
-		t.Fatalf("cut %x as value %d:%d at %v, want %+v", data, value, end, timestamp(data), e)
+	if end != e.Size || !bytes.Equal(data[value:end], e.Value) || coder.TimeWithin(data) != e.Header.Timestamp {
+		t.Fatalf("cut %x as value %d:%d at %v, want %+v", data, value, end, coder.TimeWithin(data), e)
 	}
 	if q.keys > 0 && keyEnd-value != e.KeySize {
 		t.Fatalf("cut %x with a key of %d bytes, want %d", data, keyEnd-value, e.KeySize)

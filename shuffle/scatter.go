@@ -3,6 +3,7 @@ package shuffle
 import (
 	"math"
 
+	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
 )
 
@@ -71,7 +72,7 @@ func (s *scatter) write(w *Writer, data []byte, g element.KeyGroup) (element.Eve
 		if i > 0 {
 			from = s.ends[i-1]
 		}
-		one := some{data[from:s.ends[i]], 1, timestamp(data[from:])}
+		one := some{data[from:s.ends[i]], 1, coder.TimeWithin(data[from:])}
 		minTime = min(minTime, one.minTime)
 		if err := w.add(b, &w.out.Keyed[g], w.groupSizes, one); err != nil {
 			return 0, err

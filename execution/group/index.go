@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/shuffle"
 )
@@ -104,7 +105,7 @@ func (x *indexer) block(t *table, data []byte, at int) (int, error) {
 		}
 		const beforeWindow, pane = 12, 1
 		window := rest[beforeWindow : value-pane]
-		t.add(window, key, keyAt, shuffle.Timestamp(rest), extent{b, uint32(at + start), uint32(at + end)})
+		t.add(window, key, keyAt, coder.TimeWithin(rest), extent{b, uint32(at + start), uint32(at + end)})
 		at += end
 	}
 	return at, nil
