@@ -66,6 +66,9 @@ type Limit struct {
 	Parts bool
 	// Only says which key groups may be leased; nil for all.
 	Only func(element.KeyGroup) bool
+	// Leave says which blocks of a keyed queue stay in it; nil for none. Then a lease
+	// may be empty.
+	Leave func(*element.Block) bool
 }
 
 // allows says whether the lease may get another block, or group.
@@ -157,7 +160,7 @@ func (q *Queue) Lease(limit Limit) Lease {
 			left = append(left, q.ready[i:]...)
 			break
 		}
-		if limit.Only != nil && !limit.Only(g) {
+		if limit.Only != nil && !limit.Only(g) || limit.Leave != nil && !q.some(g, limit) {
 			left = append(left, g)
 			continue
 		}
@@ -176,20 +179,48 @@ func (q *Queue) Lease(limit Limit) Lease {
 	return l
 }
 
+// some says whether a group has a block that the limit does not leave there.
+func (q *Queue) some(g element.KeyGroup, limit Limit) bool {
+	blocks := q.groups[g].blocks
+	for i := range blocks {
+		if !limit.Leave(&blocks[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// Each calls f with the blocks in the queue, without those leased.
+func (q *Queue) Each(f func(*element.Block)) {
+	for g := range q.groups {
+		for i := range q.groups[g].blocks {
+			f(&q.groups[g].blocks[i])
+		}
+	}
+}
+
 // take moves blocks from the front of a group to a lease.
 func (q *Queue) take(i element.KeyGroup, limit Limit, l *Lease) {
 	g := &q.groups[i]
 	whole := q.keyed && !limit.Parts
 	n := 0
+	var stay []element.Block
 	for n < len(g.blocks) && (whole || limit.allows(l)) {
 		b := &g.blocks[n]
+		n++
+		if limit.Leave != nil && limit.Leave(b) {
+			stay = append(stay, *b)
+			continue
+		}
 		l.add(b)
 		q.enter(b, -1)
-		n++
 	}
 	clear(g.blocks[:n])
 	if g.blocks = g.blocks[n:]; len(g.blocks) == 0 {
 		g.blocks = nil
+	}
+	if len(stay) > 0 {
+		g.blocks = append(stay, g.blocks...)
 	}
 }
 
@@ -223,12 +254,6 @@ func (q *Queue) LeaseGroup(g element.KeyGroup, limit Limit) (Lease, bool) {
 		q.take(g, limit, &l)
 	}
 	return l, ok
-}
-
-// Trim takes groups out of a lease of which it has nothing more: they are unlocked.
-func (q *Queue) Trim(l *Lease, groups []element.KeyGroup) {
-	l.Groups = slices.DeleteFunc(l.Groups, func(g element.KeyGroup) bool { return slices.Contains(groups, g) })
-	q.Settle(Lease{Groups: groups})
 }
 
 // Settle ends a lease: its groups are unlocked. What the bundle has not

@@ -16,7 +16,7 @@ import (
 //
 //	new [groups=N]
 //	push [group=G] NAME count=N bytes=N [pages=N]
-//	lease as=NAME bytes=N [elements=N] [parts]
+//	lease as=NAME bytes=N [elements=N] [parts] [leave=COUNT]
 //	lock G as=NAME [blocks [parts bytes=N]]
 //	settle NAME
 //
@@ -55,6 +55,10 @@ func (s *queueScript) run(_ *testing.T, d *datadriven.TestData) string {
 		d.ScanArgs(s.t, "bytes", &limit.Bytes)
 		d.MaybeScanArgs(s.t, "elements", &limit.Elements)
 		limit.Parts = d.HasArg("parts")
+		var leave int
+		if d.MaybeScanArgs(s.t, "leave", &leave); leave > 0 {
+			limit.Leave = func(b *element.Block) bool { return b.Count == leave }
+		}
 		s.leases = append(s.leases, namedLease{name, s.queue.Lease(limit)})
 	case "lock":
 		var g int
@@ -157,9 +161,8 @@ func numbered(n int) element.Block {
 // onDisk stands for that many bytes.
 type onDisk int
 
-func (d onDisk) Size() int                     { return int(d) }
-func (d onDisk) Place() (element.Place, error) { return element.Place{Size: uint32(d)}, nil }
-func (d onDisk) Load() ([]byte, error)         { return make([]byte, d), nil }
+func (d onDisk) Size() int             { return int(d) }
+func (d onDisk) Load() ([]byte, error) { return make([]byte, d), nil }
 
 func (m *queueModel) push(t *rapid.T) {
 	g := element.Unkeyed

@@ -22,6 +22,19 @@ func (s *scheduler) time(st *stageState) harness.Time {
 	}
 }
 
+// timeOf is what they show a bundle.
+func (s *scheduler) timeOf(st *stageState, w *work) harness.Time {
+	t := s.time(st)
+	t.Reached = s.eventTime(st)
+	t.Ahead = max(t.Reached, w.ahead)
+	return t
+}
+
+// eventTime is how far event time has come for windows of a stage.
+func (s *scheduler) eventTime(st *stageState) element.EventTime {
+	return max(s.tracker.Input(st.ID), st.reached)
+}
+
 // dueBy is how far the timers of a domain may fire.
 func (s *scheduler) dueBy(st *stageState, d plan.TimeDomain) element.EventTime {
 	if s.ending(st) {
@@ -37,7 +50,7 @@ func (s *scheduler) dueBy(st *stageState, d plan.TimeDomain) element.EventTime {
 func (s *scheduler) passed(st *stageState, d plan.TimeDomain) element.EventTime {
 	switch d {
 	case plan.EventTimeDomain:
-		if at := s.tracker.Input(st.ID); at < element.MaxTime {
+		if at := s.eventTime(st); at < element.MaxTime {
 			return at - 1
 		}
 		return element.MaxTime

@@ -42,16 +42,17 @@ const (
 // downstream first: what is nearly done frees memory.
 func (s *scheduler) dispatch() {
 	var wake time.Duration
+	s.reach()
 	for _, env := range s.envs {
-		for env.free() > 0 {
-			st := s.choose(env)
-			if st == nil {
-				break
-			}
-			s.startNext(st)
-		}
+		s.fill(env, possible)
 		wake = earlier(wake, s.splitForIdle(env))
 	}
+	for _, env := range s.envs {
+		if len(s.bundles) == 0 {
+			s.fill(env, necessary)
+		}
+	}
+	wake = earlier(wake, s.patienceEnds())
 	wake = earlier(wake, s.watchIdle())
 	wake = earlier(wake, s.checkpointDue())
 	if s.pressure == full && s.heldBack > s.now {
@@ -66,6 +67,18 @@ func (s *scheduler) dispatch() {
 	}
 	if invariants.Enabled {
 		s.checkReady()
+	}
+}
+
+// fill starts bundles of an environment for which there is a reason of the urgency
+// or a better one.
+func (s *scheduler) fill(env *environment, last urgency) {
+	for env.free() > 0 {
+		st := s.choose(env, last)
+		if st == nil {
+			return
+		}
+		s.startNext(st)
 	}
 }
 
@@ -94,16 +107,13 @@ func earlier(a, b time.Duration) time.Duration {
 	return a
 }
 
-func (s *scheduler) choose(env *environment) *stageState {
+func (s *scheduler) choose(env *environment, last urgency) *stageState {
 	if s.pressure > relaxed {
 		if st, held := s.relieve(env); st != nil || held {
 			return st
 		}
 	}
-	for _, u := range []urgency{worthwhile, possible, necessary} {
-		if u == necessary && len(s.bundles) > 0 {
-			break
-		}
+	for u := worthwhile; u <= last && (u < necessary || len(s.bundles) == 0); u++ {
 		if st := s.chooseOf(env, u, anyStage); st != nil {
 			return st
 		}
@@ -145,7 +155,7 @@ func (s *scheduler) startable(st *stageState, u urgency) bool {
 	if st.hold == watermark.Buffered && !complete {
 		return false
 	}
-	if u < necessary && s.backlogged(st) {
+	if u < necessary && (s.backlogged(st) || !s.ripe(st)) {
 		return false
 	}
 	if u > worthwhile || complete || st.splittable || st.env.endless || len(st.retries) > 0 ||
@@ -219,7 +229,7 @@ func (s *scheduler) startNext(st *stageState) {
 	}
 	s.orders = append(s.orders, startBundle{
 		id: b.id, stage: executes, worker: w.id, input: work.lease.Blocks, timers: work.timers, early: work.early,
-		time: s.time(st), stateCache: s.stateCache(st, work), attempt: work.attempts,
+		time: s.timeOf(st, work), stateCache: s.stateCache(st, work), attempt: work.attempts,
 	})
 }
 
@@ -231,6 +241,7 @@ func (s *scheduler) take(st *stageState) *work {
 		return w
 	}
 	w := s.lease(st)
+	w.ahead = s.ahead(st, w)
 	w.truncated = s.draining && w.function == 0
 	// Besides its elements the work itself holds the stage back from its end,
 	// for splits may leave it without an element.
@@ -257,6 +268,9 @@ func (s *scheduler) lease(st *stageState) *work {
 		owner := s.ownerOfNext(st)
 		limit.Only = func(g element.KeyGroup) bool { return st.env.owner(g) == owner }
 	}
+	if st.patient {
+		limit.Leave = s.leaves(st)
+	}
 	return &work{queue: st.queue, lease: st.queue.Lease(limit)}
 }
 
@@ -268,7 +282,7 @@ func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
 	most := s.config.bundleBytes
 	if st.env.id == native {
 		// No harness pays for its bundles, and somebody waits for their output.
-		most = max(1, most/leaseShareMin)
+		most = s.nativeBytes()
 	}
 	if s.config.memory > 0 {
 		most = max(1, min(most, s.config.memory/leasedShare/slots))
@@ -282,14 +296,12 @@ func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
 		// Half a share, because one restriction may take far longer than another.
 		l.Elements = max(1, queue.Count()/(2*slots))
 	}
-	if st.unbounded && queue == st.queue {
-		// One after the other would wait for nothing but its checkpoint, and not all
-		// harnesses can be checkpointed within a later one.
-		l.Elements = 1
-	}
 	s.shorten(st, &l, queue.Count(), slots)
 	return l
 }
+
+// nativeBytes is what a bundle of the runner's own stages gets at most.
+func (s *scheduler) nativeBytes() int64 { return max(1, s.config.bundleBytes/leaseShareMin) }
 
 // leaseMin is what an even share is not below, in bytes.
 func (s *scheduler) leaseMin(d demand) int64 {

@@ -84,7 +84,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		running: make(map[harness.BundleID]*execution),
 		sched: newScheduler(p, config{
 			workers: o.Workers, environmentWorkers: o.EnvironmentWorkers, slots: o.Slots, bundleTime: o.BundleTime, idleInterval: idleInterval, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
-			bundleBytes: int64(o.BundleBytes), memory: o.Memory.Limit(), splitInterval: o.SplitInterval, checkpointInterval: o.CheckpointInterval,
+			bundleBytes: int64(o.BundleBytes), memory: o.Memory.Limit(), splitInterval: o.SplitInterval, checkpointInterval: o.CheckpointInterval, patience: o.Patience,
 			epoch: begin.epoch(), drain: o.Drain,
 		}),
 		clock: begin,
@@ -130,6 +130,7 @@ func (o Options) withDefaults() Options {
 	wait(&o.BundleTime, 2*time.Second)
 	wait(&o.SplitInterval, 500*time.Millisecond)
 	wait(&o.CheckpointInterval, 100*time.Millisecond)
+	wait(&o.Patience, 100*time.Millisecond)
 	wait(&o.FinalizeTimeout, time.Minute)
 	wait(&o.ProgressTimeout, time.Second)
 	wait(&o.StopTimeout, 30*time.Second)

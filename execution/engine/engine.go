@@ -55,6 +55,9 @@ type Options struct {
 	// CheckpointInterval is how long a bundle of endless elements runs before
 	// the engine checkpoints it; default 100 ms.
 	CheckpointInterval time.Duration
+	// Patience is how long elements may wait for a GroupByKey of which nothing comes
+	// before their window ends; default 100 ms.
+	Patience time.Duration
 	// CheckpointElements and CheckpointBytes are how much a bundle of a
 	// splittable DoFn writes before the engine checkpoints it; default 1 million
 	// elements and 32 MiB.

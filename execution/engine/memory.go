@@ -174,7 +174,7 @@ func loads(s *plan.Stage) bool {
 // load brings the blocks of a bundle's input into memory that are on disk.
 func load(input []element.Block) (loaded []element.Block, bytes int64, err error) {
 	for i := range input {
-		if !input[i].OnDisk() {
+		if input[i].Stored == nil {
 			continue
 		}
 		if loaded == nil {

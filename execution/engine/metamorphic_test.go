@@ -148,6 +148,7 @@ func drawSettings(t *rapid.T) metaSettings {
 			SplitInterval: wait("split"), CheckpointInterval: wait("checkpoint after"),
 			Slots:              rapid.IntRange(1, 4).Draw(t, "width"),
 			BundleTime:         wait("bundle time"),
+			Patience:           wait("patience"),
 			CheckpointElements: rapid.SampledFrom([]int{0, 1, 5}).Draw(t, "checkpoint elements"),
 			CheckpointBytes:    rapid.SampledFrom([]int{0, 1, 50}).Draw(t, "checkpoint bytes"),
 		},

@@ -46,8 +46,8 @@ type scheduler struct {
 	// gated lists the stages with gates; asking counts their open questions.
 	gated  []*stageState
 	asking int
-	// timed lists the stages with timers.
-	timed []*stageState
+	// timed lists the stages with timers, patient those that let elements wait.
+	timed, patient []*stageState
 
 	now time.Duration // since the start of the job, as of this step
 	// busyTime is from the first bundle of user code to the last commit.
@@ -92,7 +92,8 @@ type config struct {
 	bundleTime time.Duration
 	// idleInterval is the time between two looks at how busy the machine is.
 	splitInterval, checkpointInterval, idleInterval time.Duration
-	drain                                           bool // from the job's start
+	patience                                        time.Duration // see patience.go
+	drain                                           bool          // from the job's start
 	// epoch is the processing time at the start of the job, in milliseconds.
 	epoch element.EventTime
 }
@@ -131,10 +132,15 @@ type stageState struct {
 	forgetsLast bool
 	// gaveWay are the key groups with due timers that let elements go first, with
 	// the number of blocks that are left of those.
-	gaveWay  map[element.KeyGroup]int
-	running  int
-	demand   demand
-	pace     pace
+	gaveWay map[element.KeyGroup]int
+	running int
+	demand  demand
+	pace    pace
+	// gathered is what patient stages know of what waits in the queue, reached how
+	// far event time has come for windows, if farther than the watermark.
+	patient  bool
+	gathered gathered
+	reached  element.EventTime
 	finished bool
 	// source says that the stage brings data into the job.
 	source bool
@@ -156,6 +162,8 @@ type work struct {
 	queue  *shuffle.Queue
 	lease  shuffle.Lease
 	timers []*timer.Timer
+	// ahead is how far event time has come for windows once the work is done.
+	ahead element.EventTime
 	// early says that the timers fire before their time, whatever it is.
 	early bool
 	// function is executed instead of the stage, if it is not 0.
@@ -233,6 +241,9 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 		if st.timers != nil {
 			s.timed = append(s.timed, st)
 		}
+		if st.patient {
+			s.patient = append(s.patient, st)
+		}
 	}
 	s.gated = newGates(p, s.stages)
 	s.tracker, s.synchronized = watermark.New(upstream), watermark.NewRelaxed(upstream)
@@ -240,7 +251,7 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 }
 
 func newStageState(p *plan.Plan, stage *plan.Stage) *stageState {
-	st := &stageState{Stage: stage, demand: demandOf(stage)}
+	st := &stageState{Stage: stage, demand: demandOf(stage), patient: isPatient(stage), reached: element.MinTime}
 	groups := 0
 	if stage.Input != nil && stage.Input.Keyed {
 		groups = p.KeyGroups
@@ -422,6 +433,9 @@ func (s *scheduler) fail(err error) {
 
 // push queues a block, which holds the watermark from now on.
 func (s *scheduler) push(st *stageState, g element.KeyGroup, b element.Block) {
+	if st.patient {
+		s.gather(st, &b)
+	}
 	st.incoming.Push(g, b)
 	st.mark()
 	s.enter(st, st.hold, &b)

@@ -23,14 +23,14 @@ import (
 // TestScheduler runs the scripts of testdata/scheduler. A script makes a plan,
 // tells the scheduler facts and shows its orders:
 //
-//	plan [workers=N] [slots=N] [bundle-bytes=N] [bundle-time=MS] [attempts=N] [restarts=N] [interval=MS] [epoch=MS] [clocks] [windows] [drain]
+//	plan [workers=N] [slots=N] [bundle-bytes=N] [bundle-time=MS] [attempts=N] [restarts=N] [interval=MS] [patience=MS] [epoch=MS] [clocks] [windows] [drain]
 //	    NAME impulse | test | gbk IN [streaming] | view IN | sort IN
 //	    NAME exec ENV IN [keyed] [timers] [state] [splittable] [unbounded] [truncated] [side=EDGE[/VIEW]], each [-> OUT...]
 //	    script, then each event: NAME=COUNTxBYTES@TIME | NAME@TIME | clock+MS
 //	ready WORKER ENV SLOTS          gone WORKER          refused ENV
 //	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...]
 //	failed BUNDLE [lost] [fatal]    refuse BUNDLE
-//	split BUNDLE keep=N rest=N[/GROUP][:DELAY_MS][@TIME]... [freed=GROUP]       full BUNDLE
+//	split BUNDLE keep=N rest=N[:DELAY_MS][@TIME]...       full BUNDLE
 //	tick                            drain                       idle PERCENT
 //	pressure relaxed|tight|full
 //	status                          memory
@@ -271,14 +271,6 @@ func (s *script) split(t *testing.T, d *datadriven.TestData, id harness.BundleID
 			f.keep = blocks(n, 1, element.MinTime)
 		case "rest":
 			f.rest = append(f.rest, parseResidual(t, s.sched.bundles[id].stage, a.Vals[0]))
-		case "freed":
-			for _, v := range a.Vals {
-				g, err := strconv.Atoi(v)
-				if err != nil {
-					t.Fatal(err)
-				}
-				f.freed = append(f.freed, element.KeyGroup(g))
-			}
 		}
 	}
 	return f
@@ -299,7 +291,9 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	d.MaybeScanArgs(t, "restarts", &c.maxWorkerRestarts)
 	c.bundleBytes = int64(bundleBytes)
 	c.drain = d.HasArg("drain")
-	var epoch int
+	var epoch, patience int
+	d.MaybeScanArgs(t, "patience", &patience)
+	c.patience = ms(patience)
 	d.MaybeScanArgs(t, "epoch", &epoch)
 	c.epoch = element.EventTime(epoch)
 	s.plan, s.clocks, s.windowing = &plan.Plan{KeyGroups: 4}, d.HasArg("clocks"), global()
@@ -335,7 +329,7 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 		case "test":
 			st.Kind = &plan.TestSource{}
 		case "gbk":
-			st.Kind = &plan.GroupByKey{Windowing: global(), Streaming: slices.Contains(words, "streaming")}
+			st.Kind = &plan.GroupByKey{Windowing: s.windowing, Streaming: slices.Contains(words, "streaming")}
 			st.Input = &plan.Input{Edge: edge(words[2]), Keyed: true}
 		case "view":
 			st.Kind = &plan.View{Windowing: global()}
@@ -440,6 +434,9 @@ func (s *script) print(orders []order) string {
 			}
 			if s.clocks {
 				fmt.Fprintf(&b, ", at %v, %v, %v", o.time.Watermark, o.time.Processing, o.time.Synchronized)
+				if o.time.Ahead > o.time.Watermark {
+					fmt.Fprintf(&b, ", windows at %v to %v", o.time.Reached, o.time.Ahead)
+				}
 			}
 			if o.stateCache != "" {
 				fmt.Fprintf(&b, ", state kept as %s", o.stateCache)

@@ -53,6 +53,7 @@ func (s *scheduler) commit(f bundleDone) {
 	s.apply(b, s.lastTimers(b, f.timers))
 	s.tracker.Release(b.stage.ID, watermark.Running, element.MaxTime)
 	b.work.queue.Settle(b.work.lease)
+	b.stage.reached = max(b.stage.reached, b.work.ahead)
 }
 
 func (s *scheduler) commitOutput(b *bundle, f bundleDone) {

@@ -237,7 +237,7 @@ func (s *sim) checkStart(o *startBundle) error {
 	for _, t := range o.timers {
 		switch t.Domain {
 		case plan.EventTimeDomain:
-			if t.Fire >= o.time.Watermark && o.time.Watermark < element.MaxTime {
+			if t.Fire >= o.time.Reached && o.time.Reached < element.MaxTime {
 				return fmt.Errorf("a timer for %v fires at %v", t.Fire, o.time.Watermark)
 			}
 		case plan.ProcessingTimeDomain:
@@ -358,6 +358,7 @@ func simulateStream(seed uint64) error {
 		workers: 1 + r.IntN(3), maxAttempts: 10, maxWorkerRestarts: 100, bundleBytes: int64(1 + r.IntN(1000)),
 		splitInterval: 20 * time.Millisecond, checkpointInterval: 10 * time.Millisecond, drain: r.IntN(20) == 0,
 		slots: 1 + r.IntN(3), bundleTime: time.Duration(r.IntN(3)*20) * time.Millisecond, idleInterval: 20 * time.Millisecond,
+		patience: time.Duration(r.IntN(3)*10) * time.Millisecond,
 	})
 	if err != nil {
 		return err

@@ -69,6 +69,9 @@ func (s *scheduler) fire(st *stageState) *work {
 	}
 	delete(st.gaveWay, g)
 	st.fired = true
+	if st.env.id == native {
+		return s.fireGroups(st, d)
+	}
 	lease, free := st.queue.Lock(g)
 	invariants.Assert(free, "stage %s: key group %d fires and is in another bundle", st.Name, g)
 	limit := timer.Limit{Timers: timersPerBundle, Bytes: s.config.bundleBytes}
@@ -76,6 +79,31 @@ func (s *scheduler) fire(st *stageState) *work {
 		queue: st.queue, lease: lease, timers: st.timers.Take(d, g, s.dueBy(st, d), limit),
 		early: d != plan.EventTimeDomain && s.ending(st),
 	}
+}
+
+// fireGroups makes work of the timers of all key groups that are due and free:
+// operators have many timers due at the same time, and little to do for each.
+func (s *scheduler) fireGroups(st *stageState, d plan.TimeDomain) *work {
+	due := s.dueBy(st, d)
+	w := &work{queue: st.queue}
+	var bytes int64
+	for _, g := range slices.Collect(st.timers.Due(d, due)) {
+		left := timer.Limit{Timers: timersPerBundle - len(w.timers), Bytes: s.config.bundleBytes - bytes}
+		if left.Timers <= 0 || left.Bytes <= 0 {
+			break
+		}
+		lease, free := st.queue.Lock(g)
+		if !free {
+			continue
+		}
+		w.lease.Groups = append(w.lease.Groups, lease.Groups...)
+		taken := st.timers.Take(d, g, due, left)
+		for _, t := range taken {
+			bytes += int64(len(t.Data))
+		}
+		w.timers = append(w.timers, taken...)
+	}
+	return w
 }
 
 // giveWay makes work of the elements that the timers of a key group give way

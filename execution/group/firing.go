@@ -1,7 +1,6 @@
 package group
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 
@@ -18,6 +17,9 @@ type firing struct {
 	*Panes
 	bundle *Bundle
 	table  *table
+	// watermark is the time at which a window is looked at: before the values of
+	// the bundle or after them.
+	watermark element.EventTime
 	// due says of each entry of the table which timers are due; nil if none is.
 	due     []dueDomains
 	writer  writer
@@ -31,8 +33,9 @@ type pane struct {
 	memory      memory
 	// read is the memory as it is in state.
 	read []byte
-	// exists says that the window is in state, or will be.
-	exists bool
+	// exists says that the window is in state, or will be; stateful that something
+	// of it is, gone that nothing is left.
+	exists, stateful, gone bool
 	// end is when the window ends, expiry when it is forgotten: the last moment
 	// before that.
 	end, expiry element.EventTime
@@ -70,11 +73,39 @@ func (f *firing) windows(ctx context.Context) error {
 		if err := f.take(p, f.table.of(e)); err != nil {
 			return err
 		}
-		if err := f.close(p); err != nil {
+		if err := f.end(p); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// end closes a window of which all values have been taken in. If event time passes
+// a time then for which a timer would be set, the timer need not be: the window
+// is fired here and now.
+func (f *firing) end(p *pane) error {
+	ahead := f.bundle.Time.Ahead
+	if !p.exists || ahead <= f.watermark || f.passed(p.expiry) {
+		return f.close(p)
+	}
+	timer := f.timers(p)[plan.EventTimeDomain]
+	if timer.fire >= ahead {
+		return f.close(p)
+	}
+	defer f.at(p, f.watermark)
+	f.at(p, ahead)
+	p.waited = timer.hold
+	if !p.memory.closed {
+		if err := f.ask(p); err != nil {
+			return err
+		}
+	}
+	return f.close(p)
+}
+
+// at lets the watermark be at a time.
+func (f *firing) at(p *pane, watermark element.EventTime) {
+	f.watermark, p.context.Watermark = watermark, watermark
 }
 
 // open reads what is remembered of a key in a window. The address says in which
@@ -95,7 +126,7 @@ func (f *firing) open(key, window []byte, address string) (*pane, error) {
 	}
 	t := f.bundle.Time
 	p.context = trigger.Context{
-		Watermark: t.Watermark, Processing: t.Processing, Synchronized: t.Synchronized, End: p.end,
+		Watermark: f.watermark, Processing: t.Processing, Synchronized: t.Synchronized, End: p.end,
 	}
 	data, err := f.read(p.id, entryMemory)
 	if err != nil || data == nil {
@@ -104,7 +135,7 @@ func (f *firing) open(key, window []byte, address string) (*pane, error) {
 	if p.memory, err = readMemory(data, f.machine); err != nil {
 		return nil, fmt.Errorf("window of key %x: %w", key, err)
 	}
-	p.exists, p.read = true, data
+	p.exists, p.stateful, p.read = true, true, data
 	if timer := p.memory.timers[plan.EventTimeDomain]; timer.set {
 		p.waited = timer.hold
 	}
@@ -132,7 +163,7 @@ func (f *firing) write(cell state.Cell, entry string, data []byte) error {
 	return f.bundle.State.Append(cell, entry, data)
 }
 
-func (f *firing) passed(t element.EventTime) bool { return f.bundle.Time.Watermark > t }
+func (f *firing) passed(t element.EventTime) bool { return f.watermark > t }
 
 // fired notes that timers are not set any more.
 func (p *pane) fired(due dueDomains) {
@@ -358,136 +389,4 @@ func (f *firing) emit(p *pane, info element.Pane) error {
 	return f.writer.write(&grouped{
 		key: p.key, window: p.window, at: at, pane: coder.PutPane(nil, info), values: values,
 	})
-}
-
-// close writes what is remembered of the window back, sets its timers, and
-// shows what is to be shown.
-func (f *firing) close(p *pane) error {
-	if err := f.show(p); err != nil {
-		return err
-	}
-	if !p.exists {
-		return nil // nothing has come, or all was dropped
-	}
-	if f.passed(p.expiry) {
-		if err := f.setTimers(p, [timerDomains]setTimer{}); err != nil {
-			return err
-		}
-		return f.bundle.State.ClearAll(p.id)
-	}
-	if err := f.setTimers(p, f.timers(p)); err != nil {
-		return err
-	}
-	if p.discarded {
-		if err := f.bundle.State.Clear(p.id, entryValues); err != nil {
-			return err
-		}
-	}
-	if err := f.store(p); err != nil {
-		return err
-	}
-	f.scratch = p.memory.append(f.scratch[:0])
-	if bytes.Equal(f.scratch, p.read) {
-		return nil
-	}
-	return f.write(p.id, entryMemory, f.scratch)
-}
-
-// show shows what a view's window is to hold.
-func (f *firing) show(p *pane) error {
-	if p.shown == nil {
-		return nil
-	}
-	chunks, err := p.shown.collect(f.params.BlockBytes)
-	if err != nil {
-		return err
-	}
-	c := Contents{Window: p.window, Chunks: chunks, Count: int(p.shown.total)}
-	p.shown = nil
-	return f.bundle.Show(c)
-}
-
-// store appends the values of the bundle that are kept.
-func (f *firing) store(p *pane) error {
-	p.memory.count += p.fresh.total
-	p.memory.bytes += int64(p.fresh.bytes)
-	data := f.scratch[:0]
-	for _, i := range p.fresh.order {
-		v := f.table.at(f.table.values[i].extent)
-		if len(data) > 0 && len(data)+len(v) > f.params.BlockBytes {
-			if err := f.bundle.State.Append(p.id, entryValues, data); err != nil {
-				return err
-			}
-			data = data[:0]
-		}
-		data = append(data, v...)
-	}
-	f.scratch = data
-	if len(data) == 0 {
-		return nil
-	}
-	return f.bundle.State.Append(p.id, entryValues, data)
-}
-
-// timers returns the timers that the window is to have.
-func (f *firing) timers(p *pane) [timerDomains]setTimer {
-	var timers [timerDomains]setTimer
-	event := setTimer{set: true, fire: p.expiry, hold: element.MaxTime}
-	if !p.memory.closed {
-		wake := f.machine.Wake(&p.memory.trigger, p.context)
-		event.fire = min(wake.Event, p.expiry)
-		event.hold = f.hold(p, wake.Event < element.MaxTime)
-		timers[plan.ProcessingTimeDomain] = wakeTimer(wake.Processing)
-		timers[plan.SynchronizedDomain] = wakeTimer(wake.Synchronized)
-	}
-	timers[plan.EventTimeDomain] = event
-	return timers
-}
-
-// wakeTimer is the timer of a trigger that waits for a clock to reach a time.
-func wakeTimer(at element.EventTime) setTimer {
-	if at == element.MaxTime {
-		return setTimer{}
-	}
-	return setTimer{set: true, fire: at, hold: element.MaxTime}
-}
-
-// hold returns the timestamp of what the window is going to emit; ends says
-// that the trigger waits for the window's end.
-func (f *firing) hold(p *pane, ends bool) element.EventTime {
-	m := &p.memory
-	switch {
-	case m.fresh > 0 && m.held:
-		return m.hold
-	case m.fresh > 0 && !m.onTime:
-		return p.end
-	case m.fresh > 0:
-		// Too late to be on time, but not to be accepted downstream.
-		return p.expiry
-	case ends && f.windowing.OnTime == plan.FireAlways:
-		return p.end
-	case f.closesEmpty(p):
-		return p.expiry
-	}
-	return element.MaxTime
-}
-
-// setTimers sets the timers and clears those that are not among them.
-func (f *firing) setTimers(p *pane, timers [timerDomains]setTimer) error {
-	for d := range timers {
-		was, is := p.memory.timers[d], timers[d]
-		if was == is {
-			continue
-		}
-		t := Timer{Domain: plan.TimeDomain(d), Key: p.key, Window: p.window, Fire: is.fire, Hold: is.hold}
-		change := f.bundle.Set
-		if !is.set {
-			change = f.bundle.Clear
-		}
-		if err := change(t); err != nil {
-			return err
-		}
-	}
-	p.memory.timers = timers
-	return nil
 }

@@ -72,7 +72,7 @@ func (r *grouping) index(ctx context.Context, input []element.Block) (*table, er
 			return nil, fmt.Errorf("load input: %w", err)
 		}
 		loaded := 0
-		if input[i].OnDisk() {
+		if input[i].Stored != nil {
 			loaded = len(b.Data)
 		}
 		t.loaded += loaded

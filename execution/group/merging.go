@@ -247,11 +247,11 @@ func (f *firing) mergingKey(k *merge, merged []windowing.Merged) error {
 		if err := f.take(p, f.table.join(taken[p])); err != nil {
 			return err
 		}
-		if err := f.close(p); err != nil {
+		if err := f.end(p); err != nil {
 			return err
 		}
 		switch {
-		case !p.exists || f.passed(p.expiry):
+		case !p.exists || p.gone:
 			k.unlist(p.window)
 		case p.memory.closed:
 			k.close(p.window)
@@ -287,7 +287,7 @@ func (f *firing) mergeInto(k *merge, m windowing.Merged) error {
 	}
 	p.read = nil
 	p.memory = f.mergeMemory(p, sources)
-	p.exists = true
+	p.exists, p.stateful = true, true
 	if same != nil {
 		old := &same.memory
 		p.memory.timers = old.timers

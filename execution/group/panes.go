@@ -23,6 +23,10 @@ import (
 // bundles begin and end, except that all values of a bundle see the same
 // clocks, and that its windows are merged before its values are looked at.
 //
+// When the values of a bundle are in, its keys may be told of a later watermark
+// (harness.Time.Ahead). What happens then is what the timers would do that the
+// bundle would otherwise set for the times up to there.
+//
 // Of each (key, window) with anything in it there is one event-time timer,
 // whose hold is the timestamp of what it will emit: for the end of the window,
 // or for its expiry, when it is forgotten. There may be one in each domain of
@@ -63,6 +67,8 @@ type Bundle struct {
 	// Input holds the elements, Due the timers that fire, in order.
 	Input []element.Block
 	Due   []Timer
+	// Time is that of the elements. Windows go by Time.Reached, and by Time.Ahead
+	// when the elements are in.
 	Time  harness.Time
 	State state.Txn
 	// Merge merges windows where only the SDK can; else nil.
@@ -161,7 +167,7 @@ func (p *Panes) Run(ctx context.Context, b *Bundle) error {
 	}
 	t.sort()
 	b.Dropped = 0
-	r := &firing{Panes: p, bundle: b, table: t, due: p.dueTimers(t, b.Due)}
+	r := &firing{Panes: p, bundle: b, table: t, watermark: max(b.Time.Watermark, b.Time.Reached), due: p.dueTimers(t, b.Due)}
 	home := newRoom(p.params.Spill)
 	defer home.release()
 	r.writer = writer{params: &p.params.Params, paged: p.paged, emit: b.Emit, home: home}

@@ -68,7 +68,7 @@ func newJob(w *plan.Windowing, params group.PanesParams, view, paged bool) (*job
 	j := &job{
 		windowing: w, store: state.NewMemory(),
 		cells: make(map[state.Cell]bool), timers: make(map[string]group.Timer),
-		time: harness.Time{Watermark: element.MinTime}, output: element.MinTime,
+		time: harness.Time{Watermark: element.MinTime, Reached: element.MinTime, Ahead: element.MinTime}, output: element.MinTime,
 		stage: &plan.Stage{Name: "stage", Kind: &plan.GroupByKey{
 			Windowing: w, Streaming: true,
 			Key: coder.Must(coder.Bytes), Value: coder.Must(coder.Bytes), PagedValues: paged,

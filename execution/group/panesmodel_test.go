@@ -51,6 +51,12 @@ func drawHappenings(t *rapid.T) []happening {
 // play runs a job over happenings, in bundles that end where cut says so. It
 // checks what holds of any job.
 func play(t *rapid.T, j *job, all []happening, cut func() bool) {
+	playAhead(t, j, all, cut, func() bool { return false })
+}
+
+// playAhead is play for a job whose bundles are told what follows them where
+// ahead says so.
+func playAhead(t *rapid.T, j *job, all []happening, cut, ahead func() bool) {
 	ctx := t.Context()
 	var input []string
 	flush := func() {
@@ -71,6 +77,9 @@ func play(t *rapid.T, j *job, all []happening, cut func() bool) {
 				flush()
 			}
 			continue
+		}
+		if h.time == j.time.Processing && ahead() {
+			j.time.Ahead = h.watermark
 		}
 		flush()
 		j.time.Watermark, j.time.Processing = h.watermark, h.time
@@ -110,6 +119,37 @@ func TestPanesHoldTheWatermark(t *testing.T) {
 			t.Fatal(err)
 		}
 		play(t, j, all, func() bool { return rapid.IntRange(0, 3).Draw(t, "cut") == 0 })
+	})
+}
+
+// A bundle that is told of the watermark behind it does what the timers would do
+// that it would set for the time up to there.
+func TestPanesAhead(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := drawWindowing(t, rapid.Bool().Draw(t, "merge"))
+		view := rapid.Bool().Draw(t, "view")
+		all := drawHappenings(t)
+		var out [2][]string
+		var dropped [2]int64
+		cuts, aheads := rapid.SliceOfN(rapid.Bool(), len(all), len(all)).Draw(t, "cuts"), rapid.SliceOfN(rapid.Bool(), len(all), len(all)).Draw(t, "ahead")
+		for i := range out {
+			j, err := newJob(w, group.PanesParams{}, view, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cut, ahead := 0, 0
+			playAhead(t, j, all,
+				func() bool { cut++; return cuts[cut-1] },
+				func() bool { ahead++; return i > 0 && aheads[ahead-1] })
+			for _, f := range slices.Concat(j.out, j.shown) {
+				out[i] = append(out[i], f.String())
+			}
+			slices.Sort(out[i]) // windows that end together end in some order
+			dropped[i] = j.dropped
+		}
+		if diff := cmp.Diff(out[0], out[1]); diff != "" || dropped[0] != dropped[1] {
+			t.Fatalf("told by timers (-) and ahead (+), %d and %d dropped:\n%s", dropped[0], dropped[1], diff)
+		}
 	})
 }
 

@@ -105,12 +105,11 @@ func (c *cursor) next() (bool, error) {
 // load loads the next frame. The run forgets it.
 func (c *cursor) load() error {
 	frame := &c.run.frames[c.frame]
-	onDisk := frame.OnDisk()
 	data, err := frame.Load()
 	if err != nil {
 		return err
 	}
-	if onDisk {
+	if frame.Stored != nil {
 		c.room.add(len(data))
 	}
 	*frame = element.Chunk{}

@@ -54,6 +54,11 @@ type Bundle struct {
 type Time struct {
 	// Watermark is the stage's input watermark: elements before it are late.
 	Watermark element.EventTime
+	// Reached is how far event time has come for windows, and Ahead how far it will
+	// have once the elements of the bundle have been executed. Both may be beyond the
+	// watermark, which is held back by what cannot be in windows that end before. They
+	// are for the runner's own operators.
+	Reached, Ahead element.EventTime
 	// Processing is the processing time, in milliseconds since the Unix epoch.
 	Processing element.EventTime
 	// Synchronized is how far all stages upstream have come in processing time.

@@ -206,3 +206,20 @@ func TestRepeatedCountLosesNothing(t *testing.T) {
 		}
 	})
 }
+
+// A trigger that is not early fires nothing before the end of the window.
+func TestEarly(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		tr := triggertest.Draw(t, 4)
+		if trigger.Early(tr) {
+			t.Skip("may fire early")
+		}
+		p := newPlayer(compile(t, tr))
+		for range rapid.IntRange(0, 20).Draw(t, "steps") {
+			p.step(t)
+			if p.c.Watermark <= p.c.End && len(p.panes) > 0 {
+				t.Fatalf("fires at %+v", p.c)
+			}
+		}
+	})
+}

@@ -23,8 +23,11 @@
 package trigger
 
 import (
+	"slices"
+
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/internal/invariants"
+	"github.com/gorunner/gorunner/plan"
 )
 
 // Context is what a trigger goes by in one window.
@@ -94,4 +97,27 @@ func (m *Machine) Wake(s *State, c Context) Wake {
 	r := run{m, s, &c}
 	r.wake(0, &w)
 	return w
+}
+
+// Early says whether a trigger may fire before the end of the window.
+func Early(t plan.Trigger) bool {
+	switch t := t.(type) {
+	case nil, plan.DefaultTrigger, plan.NeverTrigger:
+		return false
+	case plan.AfterEndOfWindow:
+		return t.Early != nil && Early(t.Early)
+	case plan.AlwaysTrigger, plan.AfterCount, plan.AfterProcessingTime, plan.AfterSynchronizedProcessingTime:
+		return true
+	case plan.AfterEach:
+		return len(t.Parts) > 0 && Early(t.Parts[0])
+	case plan.AfterAll:
+		return !slices.ContainsFunc(t.Parts, func(p plan.Trigger) bool { return !Early(p) })
+	case plan.AfterAny:
+		return slices.ContainsFunc(t.Parts, Early)
+	case plan.OrFinally:
+		return Early(t.Main) || Early(t.Finally)
+	case plan.Repeat:
+		return Early(t.Part)
+	}
+	return true
 }

@@ -124,6 +124,16 @@ func clamp(at element.EventTime) element.EventTime { return min(at, element.MaxT
 // Input returns the stage's input watermark as of the last Advance.
 func (t *Tracker) Input(id plan.StageID) element.EventTime { return t.stages[id].input }
 
+// Upstream returns how far all upstream stages have come as of the last Advance:
+// what the input watermark would be without holds of the stage itself.
+func (t *Tracker) Upstream(id plan.StageID) element.EventTime {
+	at := element.MaxTime
+	for _, u := range t.stages[id].upstream {
+		at = min(at, t.stages[u].output)
+	}
+	return at
+}
+
 // Output returns the stage's output watermark as of the last Advance.
 func (t *Tracker) Output(id plan.StageID) element.EventTime { return t.stages[id].output }
 

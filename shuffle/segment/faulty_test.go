@@ -11,8 +11,7 @@ import (
 
 // faulty makes files in memory that fail as they are told.
 type faulty struct {
-	Files // of which it has no other than temporary ones
-	mu    sync.Mutex
+	mu sync.Mutex
 	// space is what is left on the disk; less than 0 is no end.
 	space                           int64
 	failRead, failCreate, failPunch error
@@ -53,14 +52,6 @@ type memFile struct {
 var errFileClosed = errors.New("file closed")
 
 func (m *memFile) Name() string { return "mem" }
-
-func (m *memFile) Sync() error { return nil }
-
-func (m *memFile) Size() (int64, error) {
-	m.fs.mu.Lock()
-	defer m.fs.mu.Unlock()
-	return int64(len(m.data)), nil
-}
 
 func (m *memFile) WriteAt(p []byte, off int64) (int, error) {
 	m.fs.mu.Lock()
