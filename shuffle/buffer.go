@@ -15,7 +15,7 @@ import (
 //nolint:gochecknoglobals // constants, if structs could be
 var (
 	plainSizes = sizes{first: 16 << 10, max: 1 << 20}
-	groupSizes = sizes{first: 32 << 10, max: 256 << 10}
+	groupSizes = sizes{first: 256 << 10, max: 256 << 10}
 	// A bundle may write to very many windows.
 	windowSizes = sizes{first: blockMin, max: 256 << 10}
 )
@@ -82,6 +82,9 @@ func (w *Writer) grow(b *buffer, blocks *[]element.Block, s sizes, e some) error
 		room = max(min(2*cap(b.data), s.max), len(b.data)+len(e.data))
 	default:
 		room = min(2*cap(b.data), s.max)
+		if len(*blocks) == 0 && w.want.Expected > 0 {
+			room = cap(b.data) / 4 // what exceeds what was expected is little
+		}
 		free, err := w.end(b, blocks)
 		if err != nil {
 			return err
@@ -93,7 +96,7 @@ func (w *Writer) grow(b *buffer, blocks *[]element.Block, s sizes, e some) error
 	}
 	if room = max(room, len(b.data)+len(e.data)); room > cap(b.data) {
 		w.open -= int64(cap(b.data))
-		b.data = append(make([]byte, 0, room), b.data...)
+		b.data = append(w.spill.Take(max(room/2, len(b.data)+len(e.data)), room), b.data...)
 		w.open += int64(cap(b.data))
 	}
 	b.append(e)

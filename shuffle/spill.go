@@ -27,6 +27,8 @@ type Spill struct {
 	Memory *Budget
 	// Disk takes what is beyond it; nil keeps all in memory.
 	Disk Disk
+	// Free is memory to be used again; nil is none.
+	Free *Pool
 	// OpenBytes bounds the blocks that one writer is filling, once the budget is
 	// exceeded; default is 1/64 of the budget, but at least 4 MiB: much less
 	// would make the blocks of an output with many partitions very small.

@@ -24,6 +24,9 @@ type Partitions struct {
 	// Windows partitions either form by window besides: a block holds elements
 	// of one window only, and an element of several is written once for each.
 	Windows bool
+	// Expected is about how many bytes will be written, as far as that is known,
+	// so that each block need not be found to be too small first.
+	Expected int64
 }
 
 // Output is what one bundle wrote to one edge. Its blocks are immutable.
@@ -146,7 +149,8 @@ func (w *Writer) take(data []byte) (int, error) {
 	all := some{minTime: element.MaxTime}
 	if w.want.Groups > 0 {
 		// A quarter more than an even share, so that most need no second block.
-		w.groupSizes = groupSizes.expecting(len(data) / w.want.Groups * 5 / 4)
+		share := max(int64(len(data)), w.want.Expected-w.out.Bytes) / int64(w.want.Groups)
+		w.groupSizes = groupSizes.expecting(int(min(share*5/4, int64(groupSizes.max))))
 	}
 	for len(all.data) < len(data) {
 		at := len(all.data)

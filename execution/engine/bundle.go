@@ -255,6 +255,9 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 			d.views.show(x.stage.ID, x.out.shown)
 		}
 		x.out.release()
+		if x.out.pipe.consumes {
+			d.spill.Free.Give(x.state.input)
+		}
 		d.end(x, &d.committed)
 		if x.result.Finalize != nil {
 			d.finalizers.Go(func() { d.finalize(ctx, x) })

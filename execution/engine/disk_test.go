@@ -207,3 +207,32 @@ func TestDiskFailsTheJobThroughAnSDK(t *testing.T) {
 		t.Errorf("the job ended with %v", err)
 	}
 }
+
+// The memory of a grouping's input is its own unless somebody else reads the edge.
+func TestConsumes(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(p *plan.Plan, grouping *plan.Stage)
+		want   bool
+	}{
+		{"alone", func(*plan.Plan, *plan.Stage) {}, true},
+		{"streaming", func(_ *plan.Plan, s *plan.Stage) { s.Kind = &plan.GroupByKey{Streaming: true} }, false},
+		{"executed by an SDK", func(_ *plan.Plan, s *plan.Stage) { s.Kind = &plan.Executable{} }, false},
+		{"not keyed", func(_ *plan.Plan, s *plan.Stage) { s.Input.Keyed = false }, false},
+		{"with another reader", func(p *plan.Plan, _ *plan.Stage) { p.Stages[2].Input.Edge = 0 }, false},
+		{"with a reader of a side input", func(p *plan.Plan, _ *plan.Stage) {
+			p.Stages[2].SideInputs = []plan.SideInput{{Edge: 0}}
+		}, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			p := forkedPlan()
+			p.Stages[2].SideInputs = nil
+			p.Stages[1].Kind = &plan.GroupByKey{}
+			test.change(p, p.Stages[1])
+			if got := consumes(p, p.Stages[1]); got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}

@@ -90,7 +90,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		clock: begin,
 	}
 	d.accounts = newAccounts(o.Memory)
-	d.spill = &shuffle.Spill{Memory: o.Memory, Disk: o.Disk}
+	d.spill = &shuffle.Spill{Memory: o.Memory, Disk: o.Disk, Free: shuffle.NewPool(o.Memory)}
 	d.pipes = newPipes(p)
 	for _, pipe := range d.pipes[:len(p.Stages)] { // functions write little, and it is read at once
 		pipe.spill, pipe.account = d.spill, d.accounts.output

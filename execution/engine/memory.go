@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/gorunner/gorunner/element"
@@ -24,6 +25,7 @@ import (
 //	output   what running bundles have written and not committed
 //	running  input that running bundles have loaded from disk
 //	group    what groupings work on: input that they have loaded, tables, pages
+//	pool     what groupings have consumed, to be written to again
 //	views    side inputs
 //	state    user state and what operators keep
 type accounts struct{ queues, timers, output, running *shuffle.Account }
@@ -163,6 +165,28 @@ func (s *scheduler) began(st *stageState) {
 
 func (st *stageState) isSource() bool   { return st.source }
 func (st *stageState) isNoSource() bool { return !st.source }
+
+// consumes says whether nobody refers to the memory of the stage's input once a
+// bundle has committed. A grouping of complete input copies all that it writes, is
+// never split, and gets blocks that were made for key groups: each has memory of
+// its own, and is in one queue if nobody else reads the edge.
+func consumes(p *plan.Plan, s *plan.Stage) bool {
+	if k, grouping := s.Kind.(*plan.GroupByKey); !grouping || k.Streaming || !s.Input.Keyed {
+		return false
+	}
+	readers := 0
+	for _, other := range slices.Concat(p.Stages, p.Functions) {
+		if other.Input != nil && other.Input.Edge == s.Input.Edge {
+			readers++
+		}
+		for _, side := range other.SideInputs {
+			if side.Edge == s.Input.Edge {
+				readers++
+			}
+		}
+	}
+	return readers == 1
+}
 
 // loads says whether the stage needs all its input in memory. A grouping of
 // complete input, of which there may be more than memory, loads it block by block.

@@ -23,6 +23,9 @@ type pipe struct {
 	families []timerFamily
 	// expires says that windows of the input expire.
 	expires bool
+	// consumes says that nobody refers to the memory of the main input once a
+	// bundle of the stage is committed.
+	consumes bool
 	// spill says where output lies; nil is in memory. account is what bundles
 	// have written and not committed; nil is nobody's.
 	spill   *shuffle.Spill
@@ -35,7 +38,17 @@ type port struct {
 	layout *shuffle.Layout
 	want   shuffle.Partitions
 	edge   *plan.Edge
+	// recent is what the last bundles have written.
+	recent *recent
 }
+
+// recent is how many bytes the last two bundles have written to an output. What
+// the next will write is about the lesser of them: to expect too much takes
+// memory.
+type recent struct{ last, before atomic.Int64 }
+
+func (r *recent) add(bytes int64) { r.before.Store(r.last.Swap(bytes)) }
+func (r *recent) expected() int64 { return min(r.last.Load(), r.before.Load()) }
 
 // newPipes makes the pipes of all stages and functions.
 func newPipes(p *plan.Plan) []*pipe {
@@ -79,8 +92,9 @@ func newPipes(p *plan.Plan) []*pipe {
 			pipes[i].input, pipes[i].windowing = layouts[s.Input.Edge], p.Edges[s.Input.Edge].Windowing
 		}
 		pipes[i].families, pipes[i].expires = timerFamilies(p, s), expires(p, s)
+		pipes[i].consumes = consumes(p, s)
 		for _, out := range s.Outputs {
-			pipes[i].outputs = append(pipes[i].outputs, port{layouts[out.Edge], wants[out.Edge], p.Edges[out.Edge]})
+			pipes[i].outputs = append(pipes[i].outputs, port{layouts[out.Edge], wants[out.Edge], p.Edges[out.Edge], &recent{}})
 		}
 	}
 	return pipes
@@ -114,7 +128,9 @@ type counted struct{ elements, bytes int64 }
 func newCollector(p *pipe) *collector {
 	c := &collector{pipe: p, writers: make([]*shuffle.Writer, len(p.outputs)), counted: make([]counted, len(p.outputs)), resident: make([]int64, len(p.outputs))}
 	for i, o := range p.outputs {
-		c.writers[i] = shuffle.NewWriter(o.layout, o.want, p.spill)
+		want := o.want
+		want.Expected = o.recent.expected()
+		c.writers[i] = shuffle.NewWriter(o.layout, want, p.spill)
 	}
 	c.timers.rest = make([][]byte, len(p.families))
 	return c
@@ -178,6 +194,7 @@ func (c *collector) close() ([]shuffle.Output, []timerChange, error) {
 			return nil, nil, fmt.Errorf("output %s: %w", c.pipe.outputs[i].edge.Name, err)
 		}
 		c.count(i)
+		c.pipe.outputs[i].recent.add(outputs[i].Bytes)
 	}
 	timers, err := c.timers.close()
 	return outputs, timers, err

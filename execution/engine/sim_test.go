@@ -262,6 +262,8 @@ type sim struct {
 	facts   []fact // that will come, in any order
 	running map[harness.BundleID]*simBundle
 	workers map[harness.WorkerID]*simWorker
+	// pool gets the memory of input that nobody refers to any more.
+	pool *shuffle.Pool
 	// committed counts what reached each edge.
 	committed  []map[string]int
 	watermarks []element.EventTime
@@ -322,7 +324,8 @@ func newSim(r *rand.Rand, p *simPlan, c config) (*sim, error) {
 	}
 	s.pipes = newPipes(s.plan)
 	s.memory = shuffle.NewBudget(nil, []int64{0, 1, 1000, 10_000}[r.IntN(4)])
-	spill := &shuffle.Spill{Memory: s.memory, Disk: &fakeDisk{}, StoreMin: 1}
+	s.pool = shuffle.NewPool(s.memory)
+	spill := &shuffle.Spill{Memory: s.memory, Disk: &fakeDisk{}, StoreMin: 1, Free: s.pool}
 	for _, p := range s.pipes[:len(s.plan.Stages)] {
 		p.spill, p.account = spill, s.memory.Account("output")
 	}
@@ -393,6 +396,9 @@ func (s *sim) tell(f fact) error {
 		s.updateCaches(done.id, true)
 		delete(s.running, done.id)
 		b.out.release()
+		if b.out.pipe.consumes {
+			s.pool.Give(b.order.input)
+		}
 		if err := b.txn.Apply(); err != nil {
 			return err
 		}

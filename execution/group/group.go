@@ -19,6 +19,7 @@ package group
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
@@ -34,6 +35,9 @@ type Grouper struct {
 	// merge is nil where windows do not merge.
 	merge MergeFunc
 	sizes runSizes
+	// tables are those of earlier runs, to be used again. Each takes some
+	// hundred KB, and would be cleared or fresh if it were new.
+	tables sync.Pool
 }
 
 // Params are the settings of a Grouper.

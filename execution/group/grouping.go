@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/plan"
@@ -26,8 +27,14 @@ type grouping struct {
 }
 
 func (r *grouping) run(ctx context.Context, input []element.Block) error {
-	t, err := r.index(ctx, input)
-	if err != nil {
+	t := r.table(countAll(input))
+	defer func() {
+		if t.resident() <= tableKeptMax {
+			t.reset()
+			r.tables.Put(t)
+		}
+	}()
+	if err := r.index(ctx, t, input); err != nil {
 		return err
 	}
 	if len(r.runs) > 0 {
@@ -59,17 +66,29 @@ func (r *grouping) run(ctx context.Context, input []element.Block) error {
 	return r.writer.flush()
 }
 
+// tableKeptMax bounds a table that is kept to be used again.
+const tableKeptMax = 32 << 20
+
+// table returns an empty table for about count values.
+func (r *grouping) table(count int) *table {
+	t, used := r.tables.Get().(*table)
+	if !used {
+		return r.indexer.table(count)
+	}
+	t.values = slices.Grow(t.values, min(count, t.max))
+	return t
+}
+
 // index enters the input into a table. When that is full, its contents become a
 // run.
-func (r *grouping) index(ctx context.Context, input []element.Block) (*table, error) {
-	t := r.indexer.table(countAll(input))
+func (r *grouping) index(ctx context.Context, t *table, input []element.Block) error {
 	for i := range input {
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		b, err := input[i].InMemory()
 		if err != nil {
-			return nil, fmt.Errorf("load input: %w", err)
+			return fmt.Errorf("load input: %w", err)
 		}
 		loaded := 0
 		if input[i].Stored != nil {
@@ -78,7 +97,7 @@ func (r *grouping) index(ctx context.Context, input []element.Block) (*table, er
 		t.loaded += loaded
 		for at := 0; at < len(b.Data); {
 			if at, err = r.indexer.block(t, b.Data, at); err != nil {
-				return nil, err
+				return err
 			}
 			r.home.add(t.resident() - t.counted)
 			t.counted = t.resident()
@@ -86,14 +105,14 @@ func (r *grouping) index(ctx context.Context, input []element.Block) (*table, er
 				continue
 			}
 			if err := r.addRun(t); err != nil {
-				return nil, err
+				return err
 			}
 			if at < len(b.Data) {
 				t.loaded = loaded
 			}
 		}
 	}
-	return t, nil
+	return nil
 }
 
 // addRun makes a run of the contents of the table, which is empty then.

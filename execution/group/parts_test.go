@@ -120,11 +120,12 @@ func TestPartsAgainstDefinition(t *testing.T) {
 					t.Fatal(err)
 				}
 				records := drawLong(t, w)
-				input := disk.store(cutIntoBlocks(t, records))
-				r := &reader{window: coder.Must(w.coder), params: params}
-				if err := g.Run(t.Context(), input, r.block); err != nil {
-					t.Fatal(err)
+				input := cutIntoBlocks(t, records)
+				if rapid.Bool().Draw(t, "stored") {
+					input = disk.store(input)
 				}
+				r := &reader{window: coder.Must(w.coder), params: params}
+				runAndClear(t, g, input, r)
 				if held := budget.Usage()["group"]; held != 0 {
 					t.Fatalf("%d bytes are counted as held at the end", held)
 				}

@@ -31,6 +31,10 @@ type grouped struct {
 	values values
 }
 
+// usedShare is how many times smaller than a new block one may be that takes memory
+// which was used before.
+const usedShare = 16
+
 // errElement refuses an element that no message can hold.
 var errElement = errors.New("too large for one element, and what reads them cannot read them page by page")
 
@@ -45,14 +49,14 @@ func (w *writer) write(g *grouped) error {
 				g.values.total, g.values.bytes, abbreviate(g.key), errElement, w.params.ElementBytesMax, math.MaxInt32)
 		}
 	}
-	if len(w.block.Data)+size > w.params.BlockBytes {
+	if len(w.block.Data)+size > min(w.params.BlockBytes, cap(w.block.Data)) {
 		if err := w.flush(); err != nil {
 			return err
 		}
 	}
 	if w.block.Data == nil {
 		room := min(w.params.BlockBytes, w.expected)
-		w.block = element.Block{Data: make([]byte, 0, max(size, room)), MinTime: element.MaxTime}
+		w.block = element.Block{Data: w.params.Spill.Take(max(size, room/usedShare), room), MinTime: element.MaxTime}
 	}
 	d := coder.PutHeader(w.block.Data, element.Header{
 		Timestamp: g.at, Windows: g.window, NumWindows: 1, Pane: g.pane,
