@@ -33,6 +33,9 @@ BENCH_ARGS   ?=
 export GORUNNER_BIN    := $(CURDIR)/bin/gorunner
 export GORUNNER_PYTHON := $(CURDIR)/.venv/bin/python
 
+# The tests of ./blob start an S3 server, if there is one.
+export GORUNNER_VERSITYGW := $(CURDIR)/.cache/versitygw
+
 GOTESTSUM := $(TOOL) gotestsum --format=pkgname --format-hide-empty-pkg --junitfile=out/junit.xml --
 
 ##@ Start here
@@ -49,7 +52,7 @@ demo: build .venv ## Count words with a Go and a Python pipeline (INPUT=file or 
 	scripts/demo.sh
 
 .PHONY: test
-test: check-race fmt-check vet lint layers build .venv ## Everything CI runs, smoke conformance suites included
+test: check-race fmt-check vet lint layers build .venv s3-server ## Everything CI runs, smoke conformance suites included
 	@mkdir -p out
 	GORUNNER_CONFORMANCE=smoke $(GOTESTSUM) $(RACE) -count=1 -timeout=$(TEST_TIMEOUT) ./...
 
@@ -69,6 +72,16 @@ python: .venv ## Make the Python environment .venv with Beam's Python SDK
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
+# It is pinned in a module of its own, because it needs other versions of what
+# the tools need.
+.cache/versitygw: tools/versitygw/go.mod
+	@mkdir -p .cache
+	$(GO) build -modfile=$< -o $@ github.com/versity/versitygw/cmd/versitygw
+
+.PHONY: s3-server
+s3-server:
+	@$(MAKE) --no-print-directory .cache/versitygw || echo 'warning: no S3 server: the tests that need one are SKIPPED' >&2
+
 .PHONY: clean
 clean: ## Remove all that was built, the Python environment included
 	rm -rf bin out .cache .venv
@@ -76,7 +89,7 @@ clean: ## Remove all that was built, the Python environment included
 ##@ Check
 
 .PHONY: unit
-unit: check-race ## Run the tests under the race detector, without conformance suites (PKG=./plan/...)
+unit: check-race s3-server ## Run the tests under the race detector, without conformance suites (PKG=./plan/...)
 	@mkdir -p out
 	GORUNNER_CONFORMANCE=none $(GOTESTSUM) $(RACE) -timeout=$(TEST_TIMEOUT) $(PKG)
 

@@ -54,7 +54,9 @@ func table() []layer {
 			{packages: "fnapi/environment", protos: true},
 			{packages: "runner/artifact", protos: true},
 			{packages: "runner/jobclient", protos: true},
-			{packages: "blob"},
+			{packages: "blob", also: "blob/blobtest"},
+			{packages: "blob/blobtest", also: "blob"},
+			{packages: "blob/checkpoints", also: "blob blob/blobtest"},
 		},
 		8: {
 			{packages: "runner", protos: true},
