@@ -2,11 +2,14 @@ package fnapi
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"testing"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
@@ -147,4 +150,81 @@ func BenchmarkBundles(b *testing.B) {
 			}
 		})
 	}
+}
+
+// requestStream is a state stream that has received requests, again and again,
+// and throws the answers away.
+type requestStream struct {
+	grpc.ServerStream
+	ctx      context.Context //nolint:containedctx // it stands for the stream's
+	requests [][]byte
+	next     int
+}
+
+var errRequestsEnd = errors.New("no more requests")
+
+func (s *requestStream) Context() context.Context { return s.ctx }
+
+func (s *requestStream) RecvMsg(m any) error {
+	if s.next == len(s.requests) {
+		return errRequestsEnd
+	}
+	frame, ok := m.(*inFrame)
+	if !ok {
+		return errRequestsEnd
+	}
+	frame.bufs = append(frame.bufs[:0], mem.SliceBuffer(s.requests[s.next]))
+	s.next++
+	return nil
+}
+
+func (s *requestStream) SendMsg(any) error { return nil }
+
+// constant is a state that always says the same.
+type constant struct{ harness.State }
+
+func (constant) Prompt(harness.StateKey) bool { return true }
+
+func (constant) Get(context.Context, harness.StateKey, []byte) (page, next []byte, err error) {
+	return []byte("page"), nil, nil
+}
+func (constant) Append(context.Context, harness.StateKey, []byte) error { return nil }
+func (constant) Clear(context.Context, harness.StateKey) error          { return nil }
+
+// BenchmarkState is what is ours of the cost of a state request: what a DoFn asks
+// for that reads a value and replaces it, many bundles in turn.
+func BenchmarkState(b *testing.B) {
+	const bundles, keys = 32, 100
+	e := newEnv(b, Options{})
+	w := e.expect(nil)
+	s := &requestStream{ctx: b.Context()}
+	for n := range keys {
+		for _, request := range []any{&fnpb.StateGetRequest{}, &fnpb.StateClearRequest{}, &fnpb.StateAppendRequest{Data: []byte("value")}} {
+			for i := range bundles {
+				r := &fnpb.StateRequest{Id: fmt.Sprint("r", n), InstructionId: fmt.Sprint("i", i), StateKey: bagKey("state")}
+				r.GetStateKey().GetBagUserState().Key = fmt.Append(nil, "key", n*bundles+i)
+				setRequest(r, request)
+				wire, err := proto.Marshal(r)
+				if err != nil {
+					b.Fatal(err)
+				}
+				s.requests = append(s.requests, wire)
+			}
+		}
+	}
+	for i := range bundles {
+		id := fmt.Sprint("i", i)
+		w.bundles[id] = &execution{worker: w, id: id, ctx: b.Context(), bundle: &harness.Bundle{State: constant{}}}
+	}
+	st := newStateServer(w, s)
+	b.ReportAllocs()
+	b.ResetTimer()
+	for n := 0; n < b.N; n += len(s.requests) {
+		s.next = 0
+		if err := st.receive(); !errors.Is(err, errRequestsEnd) {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	clear(w.bundles)
 }

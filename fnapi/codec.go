@@ -32,8 +32,21 @@ func (f *inFrame) contiguous() mem.Buffer {
 // and must not change.
 type outFrame struct{ bufs mem.BufferSlice }
 
+// wholeFrame is a message in one piece, with all that it is wrapped in: there are
+// many small ones.
+type wholeFrame struct {
+	outFrame
+	bufs [1]mem.Buffer
+	data mem.SliceBuffer
+}
+
 // frameOf is a message in one piece.
-func frameOf(b []byte) *outFrame { return &outFrame{bufs: mem.BufferSlice{mem.SliceBuffer(b)}} }
+func frameOf(b []byte) *outFrame {
+	f := &wholeFrame{data: b}
+	f.bufs[0] = &f.data
+	f.outFrame.bufs = f.bufs[:]
+	return &f.outFrame
+}
 
 // codec is gRPC's codec for protos, except that it passes frames through.
 type codec struct{ protos encoding.CodecV2 }

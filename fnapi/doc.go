@@ -43,9 +43,10 @@
 //
 // # State
 //
-// Requests are parsed by hand and answered by the goroutine that receives them,
-// unless harness.State says that an answer may take longer than memory does. Of
-// control messages only the answers to bundles, of which there are many, are.
+// Requests are parsed by hand, and keys that come again once. They are answered by
+// the goroutine that receives them, unless harness.State says that an answer may
+// take longer than memory does. Of control messages only the answers to bundles,
+// of which there are many, are parsed by hand.
 //
 // # Memory
 //

@@ -29,14 +29,7 @@ func (s *Server) handleState(stream grpc.ServerStream) error {
 		return err
 	}
 	defer w.closeStream(stateStream)
-	st := &stateServer{
-		worker:  w,
-		stream:  stream,
-		names:   make(names),
-		slots:   make(chan struct{}, w.opts.MaxStateRequests),
-		waiting: make(map[cell][]stateRequest),
-	}
-	err = w.runStream(stream, st.receive)
+	err = w.runStream(stream, newStateServer(w, stream).receive)
 	// The loss of a state stream is the harness' own affair: its requests fail,
 	// and so will the bundles that made them.
 	if err != nil {
@@ -52,7 +45,7 @@ func (s *Server) handleState(stream grpc.ServerStream) error {
 type stateServer struct {
 	worker *Worker
 	stream grpc.ServerStream
-	names  names // belongs to receive
+	keys   *stateKeys // belongs to receive
 	// slots bounds the requests that wait or are served by goroutines.
 	slots chan struct{}
 	// sending is held while an answer is sent. A client that does not read keeps
@@ -68,18 +61,25 @@ type stateServer struct {
 // cell is a cell of user state, whichever part of it a request means.
 type cell struct{ instruction, transform, state, window, key string }
 
+func newStateServer(w *Worker, stream grpc.ServerStream) *stateServer {
+	return &stateServer{
+		worker: w, stream: stream, keys: newStateKeys(),
+		slots: make(chan struct{}, w.opts.MaxStateRequests), waiting: make(map[cell][]stateRequest),
+	}
+}
+
 func (s *stateServer) receive() error {
+	var frame inFrame
 	for {
-		var frame inFrame
 		if err := s.stream.RecvMsg(&frame); err != nil {
 			return err
 		}
 		message := frame.contiguous()
-		r, err := parseStateRequest(message.ReadOnlyData(), s.names)
+		r, err := parseStateRequest(message.ReadOnlyData(), s.keys)
 		r.message = message
 		switch {
 		case err == nil:
-			err = s.dispatch(r)
+			err = s.dispatch(&r)
 		case len(r.id) > 0:
 			err = s.answer(&r, errorAnswer(&r, err))
 		default:
@@ -93,22 +93,43 @@ func (s *stateServer) receive() error {
 }
 
 // dispatch answers the request, or sees to it that it will be.
-func (s *stateServer) dispatch(r stateRequest) error {
+func (s *stateServer) dispatch(r *stateRequest) error {
 	r.bundle = s.worker.lookup(r.instruction)
 	prompt := r.bundle == nil || r.bundle.bundle.State == nil || r.bundle.bundle.State.Prompt(r.key)
 	user, ordered := r.key.(harness.UserStateKey)
 	if prompt && (!ordered || s.idle()) {
-		return s.serve(&r)
+		return s.serve(r)
 	}
+	if !ordered {
+		return s.start(*r)
+	}
+	return s.startCell(*r, user)
+}
+
+// slot waits until one more request may be served by goroutines.
+func (s *stateServer) slot() error {
 	ctx := s.stream.Context()
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if !ordered {
-		s.worker.streams.Go(func() { s.serveLater(r) })
-		return nil
+	return nil
+}
+
+// start has the request served by a goroutine.
+func (s *stateServer) start(r stateRequest) error {
+	if err := s.slot(); err != nil {
+		return err
+	}
+	s.worker.streams.Go(func() { s.serveLater(&r) })
+	return nil
+}
+
+// startCell has the request served by the goroutine that serves its cell.
+func (s *stateServer) startCell(r stateRequest, user harness.UserStateKey) error {
+	if err := s.slot(); err != nil {
+		return err
 	}
 	c := cell{
 		instruction: string(r.instruction),
@@ -138,15 +159,15 @@ func (s *stateServer) idle() bool {
 
 // serveLater serves a request in a goroutine of its own. When it cannot be
 // answered, the stream has ended, which receive sees too.
-func (s *stateServer) serveLater(r stateRequest) {
-	_ = s.serve(&r)
+func (s *stateServer) serveLater(r *stateRequest) {
+	_ = s.serve(r)
 	<-s.slots
 }
 
 // serveCell serves r and what comes to wait behind it.
 func (s *stateServer) serveCell(c cell, r stateRequest) {
 	for {
-		s.serveLater(r)
+		s.serveLater(&r)
 		s.mu.Lock()
 		behind := s.waiting[c]
 		if len(behind) == 0 {

@@ -111,6 +111,15 @@ func (c *stateClient) send(instruction string, key *fnpb.StateKey, request any) 
 	c.t.Helper()
 	c.next++
 	req := &fnpb.StateRequest{Id: fmt.Sprintf("r%d", c.next), InstructionId: instruction, StateKey: key}
+	setRequest(req, request)
+	if err := c.stream.Send(req); err != nil {
+		c.t.Fatal(err)
+	}
+	return req.GetId()
+}
+
+// setRequest says what is asked for.
+func setRequest(req *fnpb.StateRequest, request any) {
 	switch r := request.(type) {
 	case *fnpb.StateGetRequest:
 		req.Request = &fnpb.StateRequest_Get{Get: r}
@@ -119,10 +128,6 @@ func (c *stateClient) send(instruction string, key *fnpb.StateKey, request any) 
 	case *fnpb.StateClearRequest:
 		req.Request = &fnpb.StateRequest_Clear{Clear: r}
 	}
-	if err := c.stream.Send(req); err != nil {
-		c.t.Fatal(err)
-	}
-	return req.GetId()
 }
 
 func (c *stateClient) recv() *fnpb.StateResponse {
@@ -407,7 +412,7 @@ func FuzzStateRequest(f *testing.F) {
 	}
 	f.Add([]byte{0x1a, 4, 0x52, 2, 0x0a, 5})
 	f.Fuzz(func(t *testing.T, wire []byte) {
-		r, err := parseStateRequest(wire, names{})
+		r, err := parseStateRequest(wire, newStateKeys())
 		if (r.key == nil || r.op == opUnknown) != (err != nil) && errors.Is(err, errStateRequest) {
 			t.Fatalf("key %v, operation %d, error %v", r.key, r.op, err)
 		}
@@ -429,7 +434,7 @@ func FuzzStateRequest(f *testing.F) {
 		if err != nil {
 			return // text that is none
 		}
-		same, err := parseStateRequest(again, names{})
+		same, err := parseStateRequest(again, newStateKeys())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,8 +1,10 @@
 package fnapi
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -40,6 +42,56 @@ const (
 )
 
 var errStateKey = errors.New("unknown state key")
+
+// stateKeys parses the keys of the requests of a stream. To do something with a
+// cell of user state takes several requests, between which come those of other
+// bundles. So the keys of bags and maps that came last are kept as they were
+// parsed.
+type stateKeys struct {
+	names names
+	seed  maphash.Seed
+	last  [stateKeysKept]keptKey // each in the place of its hash
+}
+
+type keptKey struct {
+	encoded []byte
+	key     harness.StateKey // which aliases it
+}
+
+// Of the keys that are kept there are so many, each with so many bytes at most.
+const (
+	stateKeysKept   = 256
+	stateKeyKeptMax = 512
+)
+
+func newStateKeys() *stateKeys { return &stateKeys{names: make(names), seed: maphash.MakeSeed()} }
+
+// parse reads a StateKey. The result may alias b.
+func (k *stateKeys) parse(b []byte) (harness.StateKey, error) {
+	if !keeps(b) {
+		return parseStateKey(b, k.names)
+	}
+	kept := &k.last[maphash.Bytes(k.seed, b)%stateKeysKept]
+	if bytes.Equal(kept.encoded, b) {
+		return kept.key, nil
+	}
+	encoded := bytes.Clone(b)
+	key, err := parseStateKey(encoded, k.names)
+	if err == nil {
+		*kept = keptKey{encoded, key}
+	}
+	return key, err
+}
+
+// keeps says whether a key is worth to be kept. The tags of all kinds take one
+// byte.
+func keeps(b []byte) bool {
+	if len(b) == 0 || len(b) > stateKeyKeptMax {
+		return false
+	}
+	kind, _ := protowire.DecodeTag(uint64(b[0]))
+	return kind == fieldBagUserState || kind == fieldMultimapState
+}
 
 // parseStateKey reads a StateKey. The result aliases b, except for its names.
 func parseStateKey(b []byte, n names) (key harness.StateKey, err error) {

@@ -38,8 +38,8 @@ const (
 	opClear   stateOp = fieldStateClear
 )
 
-// stateRequest is a request as it came: it aliases the message, except for the
-// names in its key.
+// stateRequest is a request as it came: it aliases the message, except for what
+// of its key is kept.
 type stateRequest struct {
 	id, instruction []byte
 	key             harness.StateKey
@@ -56,7 +56,7 @@ var errStateRequest = errors.New("the request is of no known kind")
 
 // parseStateRequest reads a request. Where the error is about the request alone,
 // and not about what its message is made of, the request has its id.
-func parseStateRequest(b []byte, n names) (stateRequest, error) {
+func parseStateRequest(b []byte, keys *stateKeys) (stateRequest, error) {
 	var r stateRequest
 	var keyErr error
 	var key []byte
@@ -82,7 +82,7 @@ func parseStateRequest(b []byte, n names) (stateRequest, error) {
 			return r, err
 		}
 	}
-	if r.key, keyErr = parseStateKey(key, n); keyErr != nil {
+	if r.key, keyErr = keys.parse(key); keyErr != nil {
 		return r, keyErr
 	}
 	if r.op == opUnknown {
