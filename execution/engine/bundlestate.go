@@ -356,7 +356,8 @@ func (b *bundleState) wrap(op string, key harness.StateKey, err error) error {
 		return nil
 	}
 	if errors.Is(err, shuffle.ErrDisk) {
-		b.broken.Store(&err)
+		broken := err // a copy, so that no other call allocates
+		b.broken.Store(&broken)
 	}
 	switch k := key.(type) {
 	case harness.SideInputKey:

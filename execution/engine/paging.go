@@ -86,30 +86,37 @@ type cellPart struct {
 	to   string // "" is no bound
 	// one says that it is one entry.
 	one bool
+
+	// What follows is the page that is being read.
+	pager pager
+	at    state.Place
+	next  []byte
 }
 
 func (s *cellPart) page(token []byte) (page, next []byte, err error) {
-	from, err := readPlace(token, s.from)
+	begin, err := readPlace(token, s.from)
 	if err != nil {
 		return nil, nil, err
 	}
-	begin := from
-	var p pager
-	err = s.txn.Scan(s.cell, from, s.to, func(piece state.Piece) bool {
-		if piece.Entry != from.Entry {
-			from = state.Place{Entry: piece.Entry}
-		}
-		if !p.add(piece.Data) {
-			next = putPlace(from)
-			return false
-		}
-		from = piece.Next
-		return true
-	})
-	if errors.Is(err, state.ErrPlace) || err == nil && s.one && begin.Bytes > 0 && from == begin && next == nil && !s.exists() {
+	s.pager, s.at, s.next = pager{}, begin, nil
+	err = s.txn.Scan(s.cell, begin, s.to, s.add)
+	if errors.Is(err, state.ErrPlace) || err == nil && s.one && begin.Bytes > 0 && s.at == begin && s.next == nil && !s.exists() {
 		err = fmt.Errorf("%w: %w", errToken, state.ErrPlace)
 	}
-	return p.page, next, err
+	return s.pager.page, s.next, err
+}
+
+// add adds a piece to the page and says whether there is room for more.
+func (s *cellPart) add(piece state.Piece) bool {
+	if piece.Entry != s.at.Entry {
+		s.at = state.Place{Entry: piece.Entry}
+	}
+	if !s.pager.add(piece.Data) {
+		s.next = putPlace(s.at)
+		return false
+	}
+	s.at = piece.Next
+	return true
 }
 
 // exists says whether there is anything in the range.
