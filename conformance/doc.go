@@ -22,6 +22,9 @@
 // GORUNNER_CONFORMANCE_PEER, which is prism or python, measures that runner of
 // Beam's instead: its lists are in peers/PEER. GORUNNER_CONFORMANCE_ENDPOINT
 // names a job service that already runs and is used instead of starting one.
+// GORUNNER_CONFORMANCE_SERVE holds further flags of the servers that are started,
+// such as --memory=64MiB, with which large data goes to disk, or
+// --worker-processes=2.
 //
 // # Expected lists
 //

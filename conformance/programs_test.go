@@ -107,6 +107,8 @@ func TestGoPrograms(t *testing.T) {
 		"tiny", "unused", "empty", "diamond", "flatten", "emptykeys", "cogbk", "combine", "mapview",
 		"fixed", "sliding", "sessions", "panes", "hotkey", "bigvalues",
 		"statefulsdf", "splittimers", "hugekeys",
+		"longchain", "sideofside", "teninputs", "oddnames", "manywindows", "largevalue", "structkeys",
+		"allstate", "loops", "splits", "fails-teardown",
 	} {
 		t.Run(name, func(t *testing.T) {
 			wantAll(t, 1, runGo(t, s, Loopback, name))
@@ -119,6 +121,12 @@ func TestGoPrograms(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestGoLogs runs a pipeline that logs megabytes in a line, and thousands of lines.
+func TestGoLogs(t *testing.T) {
+	need(t, smoke, goSDK)
+	wantAll(t, 1, runGo(t, startServer(t), Loopback, "logs"))
 }
 
 // TestGoDrain drains a job that would run for ever: its source has no end, and
@@ -164,6 +172,10 @@ func TestErrors(t *testing.T) {
 		{"usererror", []string{"three is not welcome (error 4711)", "Outer/Inner/main.failAtThree"}},
 		{"userpanic", []string{"three makes me panic (error 4712)", "Outer/main.panicAtThree"}},
 		{"badcoder", []string{"cannot unseal", "error 4713"}},
+		{"fails-setup", []string{"it is enough, ü🦆, at setup (error 4715)", "Outer/main.failsAt"}},
+		{"fails-start", []string{"it is enough, ü🦆, at start (error 4715)", "Outer/main.failsAt"}},
+		{"fails-process", []string{"it is enough, ü🦆, at process (error 4715)", "Outer/main.failsAt"}},
+		{"fails-finish", []string{"it is enough, ü🦆, at finish (error 4715)", "Outer/main.failsAt"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { wantError(t, runGo(t, s, Loopback, test.name), test.want) })

@@ -209,6 +209,7 @@ func startServer(t *testing.T, args ...string) *server {
 	path, command := serverCommand(t, port)
 	if command == nil {
 		command = append([]string{"serve", "--listen=" + s.endpoint, "--http=" + s.http}, args...)
+		command = append(command, strings.Fields(os.Getenv("GORUNNER_CONFORMANCE_SERVE"))...)
 	}
 	log := outFile(t, "server.log")
 	s.process, err = subprocess.Start(t.Context(), subprocess.Spec{

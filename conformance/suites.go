@@ -177,6 +177,11 @@ func PythonSuites() []Suite {
 			Modes: modes(Mode{}, Mode{Environment: Loopback2}),
 		},
 		{
+			Name: "python-odd", Tests: []string{"odd_suite.py"},
+			About: "pipelines at the edges: nothing, too much of it, odd names, errors",
+			Modes: modes(Mode{}, Mode{Environment: Loopback2}),
+		},
+		{
 			Name: "python-windows", Tests: []string{"custom_windows_suite.py"},
 			About: "windows with a coder and a way to merge of the user's own, compared with the classic direct runner",
 			Modes: modes(Mode{}),

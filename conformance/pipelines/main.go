@@ -79,6 +79,24 @@ func pipelines() map[string]func(beam.Scope, config) {
 		"looping":     looping,
 		"splittimers": splitTimers,
 		"hugekeys":    hugeKeys,
+
+		"longchain":   longChain,
+		"sideofside":  sideOfSide,
+		"teninputs":   tenInputs,
+		"oddnames":    oddNames,
+		"manywindows": manyWindows,
+		"largevalue":  largeValue,
+		"structkeys":  structKeys,
+		"logs":        logs,
+		"allstate":    allState,
+		"loops":       timersOfBoth,
+		"splits":      splitsItself,
+
+		"fails-setup":    failingAt("setup"),
+		"fails-start":    failingAt("start"),
+		"fails-process":  failingAt("process"),
+		"fails-finish":   failingAt("finish"),
+		"fails-teardown": failingAt("teardown"),
 	}
 }
 

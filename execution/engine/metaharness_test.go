@@ -285,14 +285,7 @@ type frailTxn struct {
 }
 
 func (t *frailTxn) Append(cell state.Cell, entry string, data []byte) error {
-	return t.strike(t.Txn.Append(cell, entry, data))
-}
-
-func (t *frailTxn) Replace(cell state.Cell, entry string, data []byte) error {
-	return t.strike(t.Txn.Replace(cell, entry, data))
-}
-
-func (t *frailTxn) strike(err error) error {
+	err := t.Txn.Append(cell, entry, data)
 	if err == nil && t.host.strikes(t.host.odds.store, &t.host.broken) {
 		return errAccident
 	}

@@ -37,14 +37,11 @@ func (f *firing) close(p *pane) error {
 	if err := f.store(p); err != nil {
 		return err
 	}
-	f.scratch = append(p.memory.append(f.scratch[:0]), p.beside...)
-	if !p.memory.apart {
-		f.scratch = f.appendFresh(f.scratch, p)
-	}
+	f.scratch = p.memory.append(f.scratch[:0])
 	if bytes.Equal(f.scratch, p.read) {
 		return nil
 	}
-	return f.bundle.State.Replace(p.id, entryMemory, f.scratch)
+	return f.write(p.id, entryMemory, f.scratch)
 }
 
 // show shows what a view's window is to hold.
@@ -61,48 +58,26 @@ func (f *firing) show(p *pane) error {
 	return f.bundle.Show(c)
 }
 
-// store keeps the values of the bundle that have not been fired, if they are not to
-// stand beside the memory.
+// store appends the values of the bundle that are kept.
 func (f *firing) store(p *pane) error {
-	if err := f.keep(p, p.fresh.total, int64(p.fresh.bytes)); err != nil || !p.memory.apart {
-		return err
-	}
-	chunk := f.scratch[:0]
+	p.memory.count += p.fresh.total
+	p.memory.bytes += int64(p.fresh.bytes)
+	data := f.scratch[:0]
 	for _, i := range p.fresh.order {
 		v := f.table.at(f.table.values[i].extent)
-		if len(chunk) > 0 && len(chunk)+len(v) > f.params.BlockBytes {
-			if err := f.bundle.State.Append(p.id, entryValues, chunk); err != nil {
+		if len(data) > 0 && len(data)+len(v) > f.params.BlockBytes {
+			if err := f.bundle.State.Append(p.id, entryValues, data); err != nil {
 				return err
 			}
-			chunk = chunk[:0]
+			data = data[:0]
 		}
-		chunk = append(chunk, v...)
+		data = append(data, v...)
 	}
-	f.scratch = chunk
-	return f.bundle.State.Append(p.id, entryValues, chunk)
-}
-
-// keep counts values that are kept. If there are too many to stand beside the memory,
-// all are apart from then on.
-func (f *firing) keep(p *pane, count, bytes int64) error {
-	m := &p.memory
-	m.count += count
-	m.bytes += bytes
-	if m.apart || m.bytes <= besideMax {
+	f.scratch = data
+	if len(data) == 0 {
 		return nil
 	}
-	m.apart = true
-	beside := p.beside
-	p.beside = nil
-	return f.bundle.State.Append(p.id, entryValues, beside)
-}
-
-// appendFresh appends the values of the bundle that have not been fired.
-func (f *firing) appendFresh(b []byte, p *pane) []byte {
-	for _, i := range p.fresh.order {
-		b = append(b, f.table.at(f.table.values[i].extent)...)
-	}
-	return b
+	return f.bundle.State.Append(p.id, entryValues, data)
 }
 
 // timers returns the timers that the window is to have.

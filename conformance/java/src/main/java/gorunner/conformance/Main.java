@@ -74,6 +74,7 @@ public final class Main {
     Sources.register(all);
     States.register(all);
     Observed.register(all);
+    Odd.register(all);
     return all;
   }
 
