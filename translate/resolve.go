@@ -98,6 +98,9 @@ func (t *translator) sameWindows(a, b *collection) bool {
 // leaf makes a node of a transform without subtransforms.
 func (r *resolver) leaf(id string, pt *pipepb.PTransform, env string) error {
 	n := newNode(id, pt, classOf(pt.GetSpec().GetUrn()))
+	if r.windowsStay(n) {
+		n.class = leafAlias
+	}
 	var err error
 	switch n.class {
 	case leafSDK:
@@ -145,8 +148,25 @@ func (r *resolver) fillAlias(n *node) error {
 	if len(n.inputs) != 1 {
 		return invalid(inTransform(n.id), "%s has %d inputs, not 1", n.urn, len(n.inputs))
 	}
-	n.barrier = n.urn != urnCreateView && n.urn != urnIdentity
+	n.barrier = n.urn != urnCreateView && n.urn != urnIdentity && n.urn != urnWindowInto
 	return nil
+}
+
+// windowsStay says whether a node assigns the global window to elements that are
+// in it: then only the trigger is another, and that is the runner's. To assign it
+// is a call of a WindowFn for each element, in Python several. With another coder
+// the node does something, even if only that.
+func (r *resolver) windowsStay(n *node) bool {
+	if n.urn != urnWindowInto || len(n.inputs) != 1 || len(n.outputs) != 1 {
+		return false
+	}
+	in, out := r.collections[only(n.inputs)], r.collections[only(n.outputs)]
+	return r.global(in) && r.global(out) && r.sameWindows(in, out) && r.coders.equal(in.coder, out.coder)
+}
+
+func (r *resolver) global(c *collection) bool {
+	_, ok := r.windowings[c.windowing].plan.Fn.(plan.GlobalWindows)
+	return ok
 }
 
 // passesThrough says whether a transform without subtransforms is an empty

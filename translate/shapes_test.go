@@ -23,6 +23,7 @@ func minutes(n int64) *durationpb.Duration { return &durationpb.Duration{Seconds
 func TestShapes(t *testing.T) {
 	shapes := map[string]func(b builder){
 		"windows":            buildWindows,
+		"windows_stay":       buildWindowsStay,
 		"align":              buildAlign,
 		"flatten_native":     buildFlattenNative,
 		"flatten_nested":     buildFlattenNested,
@@ -134,6 +135,29 @@ func buildFlattenNested(b builder) {
 	b.add("outer", "beam:transform:flatten:v1", nil, "own", "shuffled", "inner", "x")
 	b.parDo("read-inner", "bytes", nil, "inner")
 	b.parDo("read-outer", "bytes", nil, "outer")
+}
+
+// buildWindowsStay assigns the global window anew: to all elements that have it
+// and need no other coder it is an alias, fused or between two of the runner's
+// stages.
+func buildWindowsStay(b builder) {
+	b.coder("interval", "beam:coder:interval_window:v1")
+	b.windows("fixed", spec("beam:window_fn:fixed_windows:v1", &pipepb.FixedWindowsPayload{Size: minutes(1)}), "interval", nil)
+	b.windows("again", spec("beam:window_fn:global_windows:v1", nil), "global_window", func(ws *pipepb.WindowingStrategy) {
+		ws.AccumulationMode = pipepb.AccumulationMode_ACCUMULATING
+	})
+	into := func(id, windows, coder, from string) {
+		b.add(id, "beam:transform:window_into:v1", nil, coder, from)
+		b.Components.Pcollections[id].WindowingStrategyId = windows
+	}
+	b.impulse("impulse")
+	into("alone", "again", "bytes", "impulse")
+	b.parDo("in", "bytes", nil, "alone")
+	into("fused", "again", "bytes", "in")
+	b.parDo("out", "bytes", nil, "fused")
+	into("coder", "again", "own", "in")
+	into("away", "fixed", "bytes", "in")
+	into("back", "again", "bytes", "away")
 }
 
 func buildFlattenFused(b builder) {
