@@ -16,7 +16,8 @@ func NewCutter(l *Layout) *Cutter { return &Cutter{newQuick(l)} }
 
 // Cut returns where the value, what follows its key, and what follows the
 // element begin in b. The element is in one window, which ends a byte before the
-// value. If the last is 0, it may be any element, or none: Layout.Cut tells.
+// value. If the last is not above 0, it may be any element, or none: Layout.Cut
+// tells.
 func (c *Cutter) Cut(b []byte) (value, keyEnd, end int) {
 	if len(c.quick.forms) == 0 {
 		return 0, 0, 0
@@ -97,9 +98,11 @@ func (q *quick) add(c *coder.Coder) bool {
 	return true
 }
 
+const cutShort = -1
+
 // cut returns where the value, what follows its key, and what follows the
 // element begin in b. The last is 0 if the element is none of those that are
-// known.
+// known, and cutShort if it may be one, of which b has only a part.
 func (q *quick) cut(b []byte) (value, keyEnd, end int) {
 	const header = 13 // time, number of windows, pane
 	if len(b) < header || binary.BigEndian.Uint32(b[8:]) != 1 {
@@ -108,8 +111,11 @@ func (q *quick) cut(b []byte) (value, keyEnd, end int) {
 	at := header - 1
 	if q.intervals {
 		n := varint.measure(b[min(at+8, len(b)):])
-		if at += 8 + n; n == 0 || at >= len(b) {
+		if n == 0 {
 			return 0, 0, 0
+		}
+		if at += 8 + n; at >= len(b) {
+			return 0, 0, cutShort
 		}
 	}
 	if b[at]&^0x0f != 0 {
@@ -128,7 +134,7 @@ func (q *quick) cut(b []byte) (value, keyEnd, end int) {
 			at += n
 		}
 		if at > len(b) {
-			return 0, 0, 0
+			return 0, 0, cutShort
 		}
 		if i+1 == q.keys {
 			keyEnd = at
@@ -143,7 +149,7 @@ func (q *quick) count(data []byte) some {
 	at := 0
 	for at < len(data) {
 		_, _, end := q.cut(data[at:])
-		if end == 0 {
+		if end <= 0 {
 			break
 		}
 		all.minTime = min(all.minTime, coder.TimeWithin(data[at:]))
@@ -154,25 +160,33 @@ func (q *quick) count(data []byte) some {
 	return all
 }
 
-// measure returns the extent of a part at the start of b, 0 if it is not all
-// there, or of a kind that is rare.
+// measure returns the extent of a part at the start of b, which is more than b if
+// that ends within the part, and 0 if the part is of a kind that is rare.
 func (f form) measure(b []byte) int {
 	switch f {
 	case prefixed:
-		size, n := binary.Uvarint(b[:min(len(b), 4)])
-		if n > 0 && uint64(len(b)-n) >= size {
+		const most = 4
+		size, n := binary.Uvarint(b[:min(len(b), most)])
+		switch {
+		case n > 0:
 			return n + int(size)
+		case len(b) < most:
+			return len(b) + 1
 		}
 	case varint:
-		for i, c := range b[:min(len(b), 9)] {
+		const most = 9
+		for i, c := range b[:min(len(b), most)] {
 			if c < 0x80 {
 				return i + 1
 			}
 		}
+		if len(b) < most {
+			return len(b) + 1
+		}
 	case oneByte:
-		return min(len(b), 1)
+		return 1
 	case eightBytes:
-		return min(len(b), 8) &^ 7
+		return 8
 	}
 	return 0
 }

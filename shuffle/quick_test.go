@@ -3,6 +3,7 @@ package shuffle
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -97,9 +98,10 @@ func TestQuickCutsAsTheLayoutDoes(t *testing.T) {
 		data := drawElement(t, l)
 		simple := data[11] == 1 // one window
 		for i := range min(len(data), 500) {
-			if _, _, end := q.cut(data[:i]); end != 0 {
+			if _, _, end := q.cut(data[:i]); end > 0 {
 				t.Fatalf("%d of %d bytes are cut as %d", i, len(data), end)
 			}
+			checkCut(t, &q, l, data[:i])
 		}
 		checkCut(t, &q, l, data)
 		if _, _, end := q.cut(data); end > 0 {
@@ -127,6 +129,12 @@ func checkCut(t rapid.TB, q *quick, l *Layout, data []byte) {
 		return
 	}
 	e, err := l.Cut(data)
+	if end == cutShort {
+		if !errors.Is(err, coder.ErrShort) {
+			t.Fatalf("%x is taken for the beginning of an element: %v", data, err)
+		}
+		return
+	}
 	if err != nil {
 		t.Fatalf("cut %d bytes off %x, which are: %v", end, data, err)
 	}

@@ -86,7 +86,7 @@ func (s *scatter) cut(w *Writer, data []byte) int {
 	n, at := 0, 0
 	for n < scatterMax && at < scatterBytesMax && at < len(data) {
 		value, keyEnd, end := w.quick.cut(data[at:])
-		if end == 0 {
+		if end <= 0 {
 			break
 		}
 		g := w.group(data[at+value : at+keyEnd])

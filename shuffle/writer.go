@@ -180,6 +180,13 @@ func (w *Writer) take(data []byte) (int, error) {
 
 // takeOne consumes one element, of any kind.
 func (w *Writer) takeOne(data []byte) (some, error) {
+	if len(w.quick.forms) > 0 {
+		// Every message ends within an element, and an error that says where costs
+		// more than the element.
+		if _, _, end := w.quick.cut(data); end == cutShort {
+			return some{}, coder.ErrShort
+		}
+	}
 	e, err := w.layout.Cut(data)
 	if err != nil {
 		return some{}, err

@@ -84,7 +84,7 @@ func (x *indexer) block(t *table, data []byte, at int) (int, error) {
 	for at < len(data) {
 		rest := data[at:]
 		value, keyEnd, end := x.cutter.Cut(rest)
-		if end == 0 {
+		if end <= 0 {
 			size, err := x.unusual(t, rest, at)
 			if err != nil {
 				return 0, fmt.Errorf("element at byte %d of a block: %w", at, err)
