@@ -60,14 +60,21 @@ type Header struct {
 	Pane []byte
 }
 
+// Number names a block in its job from when it is queued for a stage until it has
+// been consumed. 0 is none.
+type Number uint64
+
 // Block is an immutable run of encoded windowed values, back to back and
 // each whole.
 type Block struct {
+	// Number is 0 as long as the block is not queued.
+	Number Number
 	// Data holds the elements, if they are in memory. Nobody may write to it once
-	// the block is made.
+	// the block is made. Nil says that they have to be loaded before they can be
+	// looked at: see InMemory.
 	Data []byte
-	// Stored is where they lie on disk; nil if they are in memory. They have to be
-	// loaded before they can be looked at: see InMemory.
+	// Stored is where they lie on disk, whether they are in memory or not; nil if
+	// they are not there.
 	Stored Stored
 	// Count is the number of elements.
 	Count int
@@ -82,12 +89,20 @@ type Block struct {
 	Pages []*Page
 }
 
-// Chunk is a run of bytes in memory or on disk. It is immutable.
+// Chunk is a run of bytes in memory, on disk, or both. It is immutable.
 type Chunk struct {
 	// Data holds the bytes, if they are in memory. Nobody may write to it.
 	Data []byte
-	// Stored is where they lie on disk; nil if they are in memory.
+	// Stored is where they lie on disk; nil if they are not there.
 	Stored Stored
+}
+
+// Place says where bytes lie on disk, so that another process finds them.
+type Place struct {
+	// File is the number of the file, Offset where in it they begin.
+	File, Offset uint64
+	// Bytes is how many they take in the file, Size how many they are.
+	Bytes, Size uint32
 }
 
 // Stored is a run of bytes on disk, which are there as long as something
@@ -98,11 +113,17 @@ type Stored interface {
 	// Load reads them into memory of the caller's. An error says that they
 	// cannot be read, or are not what was written.
 	Load() ([]byte, error)
+	// Place says where they are. An error says that their file has no name: no
+	// other process could find them.
+	Place() (Place, error)
 }
+
+// OnDisk says that the bytes are on disk and not in memory.
+func (c *Chunk) OnDisk() bool { return c.Data == nil && c.Stored != nil }
 
 // Size is the number of bytes of the chunk, wherever they are.
 func (c *Chunk) Size() int {
-	if c.Stored != nil {
+	if c.OnDisk() {
 		return c.Stored.Size()
 	}
 	return len(c.Data)
@@ -110,7 +131,7 @@ func (c *Chunk) Size() int {
 
 // Load returns the bytes of the chunk.
 func (c *Chunk) Load() ([]byte, error) {
-	if c.Stored != nil {
+	if c.OnDisk() {
 		return c.Stored.Load()
 	}
 	return c.Data, nil
@@ -124,6 +145,9 @@ type Page struct {
 	// Chunks are the pieces in order.
 	Chunks []Chunk
 }
+
+// OnDisk says that the elements are on disk and not in memory.
+func (b *Block) OnDisk() bool { return b.Data == nil && b.Stored != nil }
 
 // Size is the number of bytes of the elements, wherever they are.
 func (b *Block) Size() int {
@@ -156,14 +180,13 @@ func (b *Block) Resident() int {
 
 // InMemory returns the block with its elements in memory, whatever its pages.
 func (b *Block) InMemory() (Block, error) {
-	loaded := *b
-	if b.Stored == nil {
-		return loaded, nil
+	if !b.OnDisk() {
+		return *b, nil
 	}
-	data, err := b.Stored.Load()
-	if err != nil {
+	loaded := *b
+	var err error
+	if loaded.Data, err = b.Stored.Load(); err != nil {
 		return Block{}, err
 	}
-	loaded.Data, loaded.Stored = data, nil
 	return loaded, nil
 }

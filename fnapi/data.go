@@ -188,7 +188,7 @@ func (e *execution) nextFrame(chunkBytes int) (frame *outFrame, more bool) {
 		end = appendTimers(end, e.id, string(spec.Transform), spec.Family, t.Data)
 	}
 	for i, t := range e.families {
-		if e.worker.countsTransforms && i+1 < len(e.families) && e.families[i+1].Transform == t.Transform {
+		if e.worker.isGo && i+1 < len(e.families) && e.families[i+1].Transform == t.Transform {
 			end = appendTimers(end, e.id, string(t.Transform), t.Family, nil)
 			continue
 		}

@@ -35,15 +35,10 @@ func (e *execution) ask(ctx context.Context, what string, req *fnpb.InstructionR
 // Progress implements [harness.Execution].
 func (e *execution) Progress(ctx context.Context) (harness.Progress, error) {
 	var none harness.Progress
-	resp, err := e.ask(ctx, "progress", &fnpb.InstructionRequest{
-		Request: &fnpb.InstructionRequest_ProcessBundleProgress{
-			ProcessBundleProgress: &fnpb.ProcessBundleProgressRequest{InstructionId: e.id},
-		},
-	})
+	r, err := e.progress(ctx)
 	if err != nil {
 		return none, err
 	}
-	r := resp.GetProcessBundleProgress()
 	infos, err := e.resolve(ctx, r.GetMonitoringInfos(), shortDataOf(r.GetMonitoringData()))
 	if err != nil {
 		return none, err
@@ -82,6 +77,10 @@ func (e *execution) Split(ctx context.Context, fraction float64) (harness.Split,
 	}
 	e.splitting.Lock()
 	defer e.splitting.Unlock()
+	if ok, err := e.splittable(ctx, count); !ok {
+		return none, false, err
+	}
+	fraction = e.worker.fractionToAsk(fraction, count)
 	resp, err := e.ask(ctx, "split", &fnpb.InstructionRequest{
 		Request: &fnpb.InstructionRequest_ProcessBundleSplit{ProcessBundleSplit: &fnpb.ProcessBundleSplitRequest{
 			InstructionId: e.id,

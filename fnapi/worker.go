@@ -28,11 +28,11 @@ type Worker struct {
 	spec   WorkerSpec
 	slots  int
 	caches bool // the harness announces that it caches state
-	// countsTransforms says that the harness takes the input of a bundle for
+	// isGo says that the harness is Go's. It takes the input of a bundle for
 	// complete after as many ends as it has transforms with timers, whatever
 	// families those have: one more end, if it comes before the harness has begun
-	// with the bundle, and that never ends.
-	countsTransforms bool
+	// with the bundle, and that never ends. For its splits see goharness.go.
+	isGo bool
 	// stages are the descriptors the worker may be asked for; set up by Expect.
 	stages map[plan.StageID]*descriptor
 
@@ -121,7 +121,7 @@ func newWorker(s *Server, spec WorkerSpec) *Worker {
 		w.slots = max(spec.Slots, 1)
 	}
 	w.caches = slices.Contains(spec.Capabilities, capStateCaching)
-	w.countsTransforms = slices.ContainsFunc(spec.Capabilities, func(c string) bool { return strings.HasPrefix(c, capGoBase) })
+	w.isGo = slices.ContainsFunc(spec.Capabilities, func(c string) bool { return strings.HasPrefix(c, capGoBase) })
 	return w
 }
 

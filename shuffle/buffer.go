@@ -123,7 +123,7 @@ func (w *Writer) end(b *buffer, blocks *[]element.Block) (free []byte, err error
 		return nil, err
 	}
 	switch {
-	case block.Stored != nil:
+	case block.OnDisk():
 		free = data[:0]
 	case len(data) < cap(data)-cap(data)/4 && w.spill.near():
 		block.Data = bytes.Clone(data) // lest it keep what it does not need

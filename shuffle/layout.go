@@ -95,7 +95,7 @@ func (l *Layout) measure(b []byte) (key, size int, err error) {
 
 // Each calls f for every element of the block, once for each of its windows.
 func (l *Layout) Each(b *element.Block, f func(e *Element, window []byte) error) error {
-	if b.Stored != nil {
+	if b.OnDisk() {
 		return errStored
 	}
 	for at := 0; at < len(b.Data); {
@@ -175,7 +175,7 @@ func (l *Layout) cutAt(blocks []element.Block, n int64) (first, last []element.B
 		if n == 0 {
 			return first, append(last, blocks[i:]...), nil
 		}
-		if b.Stored != nil {
+		if b.OnDisk() {
 			return nil, nil, fmt.Errorf("cut block of %d elements: %w", b.Count, errStored)
 		}
 		at := 0
@@ -207,7 +207,7 @@ func (l *Layout) SortByTime(blocks []element.Block) ([]element.Block, error) {
 	}
 	var items []item
 	for i := range blocks {
-		if blocks[i].Stored != nil {
+		if blocks[i].OnDisk() {
 			return nil, fmt.Errorf("sort by time: block %d: %w", i, errStored)
 		}
 		for data := blocks[i].Data; len(data) > 0; {

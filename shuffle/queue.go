@@ -256,6 +256,12 @@ func (q *Queue) LeaseGroup(g element.KeyGroup, limit Limit) (Lease, bool) {
 	return l, ok
 }
 
+// Trim takes groups out of a lease of which it has nothing more: they are unlocked.
+func (q *Queue) Trim(l *Lease, groups []element.KeyGroup) {
+	l.Groups = slices.DeleteFunc(l.Groups, func(g element.KeyGroup) bool { return slices.Contains(groups, g) })
+	q.Settle(Lease{Groups: groups})
+}
+
 // Settle ends a lease: its groups are unlocked. What the bundle has not
 // consumed was pushed again before.
 func (q *Queue) Settle(l Lease) {

@@ -161,8 +161,9 @@ func numbered(n int) element.Block {
 // onDisk stands for that many bytes.
 type onDisk int
 
-func (d onDisk) Size() int             { return int(d) }
-func (d onDisk) Load() ([]byte, error) { return make([]byte, d), nil }
+func (d onDisk) Size() int                     { return int(d) }
+func (d onDisk) Place() (element.Place, error) { return element.Place{Size: uint32(d)}, nil }
+func (d onDisk) Load() ([]byte, error)         { return make([]byte, d), nil }
 
 func (m *queueModel) push(t *rapid.T) {
 	g := element.Unkeyed

@@ -32,8 +32,9 @@ func (d *memDisk) Store(data []byte) (element.Stored, error) {
 
 type memStored []byte
 
-func (s memStored) Size() int             { return len(s) }
-func (s memStored) Load() ([]byte, error) { return bytes.Clone(s), nil }
+func (s memStored) Size() int                     { return len(s) }
+func (s memStored) Place() (element.Place, error) { return element.Place{Size: uint32(len(s))}, nil }
+func (s memStored) Load() ([]byte, error)         { return bytes.Clone(s), nil }
 
 // overBudget is a budget that is exceeded.
 func overBudget() *shuffle.Budget {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -33,6 +34,10 @@ type execution struct {
 	mu     sync.Mutex
 	handle harness.Execution // nil before the start and after the end
 	share  share
+	// kept is what the last split has left of the input, if split says that there
+	// was one.
+	kept  []element.Block
+	split bool
 
 	// forget and dropped belong to the bundle's goroutine.
 	forget  []scope // whose state is forgotten
@@ -185,7 +190,7 @@ func (x *execution) finish(b *harness.Bundle) (bundleDone, error) {
 	if f.outputs, f.timers, err = x.out.close(); err != nil {
 		return f, err
 	}
-	if f.timers, err = x.out.pipe.endings(f.timers, b.Input, x.state.written); err != nil {
+	if f.timers, err = x.out.pipe.endings(f.timers, x.consumed(b), x.state.written); err != nil {
 		return f, err
 	}
 	if err := forget(x.txn, x.stage, x.forget); err != nil {
@@ -197,6 +202,16 @@ func (x *execution) finish(b *harness.Bundle) (bundleDone, error) {
 	x.result.Metrics = append(x.result.Metrics, x.late()...)
 	f.residuals, err = x.makeResiduals(x.result.Residuals)
 	return f, err
+}
+
+// consumed is the input that the bundle has not given back.
+func (x *execution) consumed(b *harness.Bundle) []element.Block {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.split {
+		return x.kept
+	}
+	return b.Input
 }
 
 // errNoInput reports work left for later by a stage that has no place for it.
@@ -343,6 +358,7 @@ func (x *execution) cut(s harness.Split, parts int) (bundleSplit, error) {
 	if rest, err = divide(x.layout, rest, parts); err != nil {
 		return f, err
 	}
+	begun := groupsOf(f.rest)
 	for i := range rest {
 		group, err := x.group(&rest[i])
 		if err != nil {
@@ -350,6 +366,27 @@ func (x *execution) cut(s harness.Split, parts int) (bundleSplit, error) {
 		}
 		f.rest = append(f.rest, residual{block: rest[i], group: group})
 	}
-	f.keep = keep
+	if n := len(keep); n > 0 { // groups come one after the other
+		last, err := x.group(&keep[n-1])
+		if err != nil {
+			return f, err
+		}
+		begun = append(begun, last)
+	}
+	if x.stage.Input.Keyed {
+		f.freed = slices.DeleteFunc(groupsOf(f.rest), func(g element.KeyGroup) bool { return slices.Contains(begun, g) })
+	}
+	f.keep, x.kept, x.split = keep, keep, true
 	return f, nil
+}
+
+// groupsOf lists the key groups of residuals, in order.
+func groupsOf(rs []residual) []element.KeyGroup {
+	var groups []element.KeyGroup
+	for i := range rs {
+		if !slices.Contains(groups, rs[i].group) {
+			groups = append(groups, rs[i].group)
+		}
+	}
+	return groups
 }

@@ -333,6 +333,7 @@ func sortName(at int64) string {
 }
 
 func (b *bundleState) write(op string, key harness.StateKey, f func(state.Cell, harness.UserStateKey) error) error {
+	b.requests.Add(1)
 	k, ok := key.(harness.UserStateKey)
 	if !ok {
 		return b.wrap(op, key, errReadOnly)

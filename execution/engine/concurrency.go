@@ -49,7 +49,7 @@ const (
 	// askingPace, and askingMin in all.
 	waitingSlots = 8
 	askingSlots  = 32
-	askingPace   = time.Millisecond
+	askingPace   = 4 * time.Millisecond
 	askingMin    = 50
 	// staleIntervals is how many of config.idleInterval a measurement may have
 	// taken.

@@ -47,6 +47,10 @@ type fakeStored struct {
 
 func (s *fakeStored) Size() int { return len(s.data) }
 
+func (s *fakeStored) Place() (element.Place, error) {
+	return element.Place{Size: uint32(len(s.data))}, nil
+}
+
 func (s *fakeStored) Load() ([]byte, error) {
 	s.disk.loaded.Add(1)
 	if s.disk.fails != nil && s.disk.fails() {

@@ -296,6 +296,11 @@ func (s *scheduler) limit(st *stageState, queue *shuffle.Queue) shuffle.Limit {
 		// Half a share, because one restriction may take far longer than another.
 		l.Elements = max(1, queue.Count()/(2*slots))
 	}
+	if st.unbounded && queue == st.queue {
+		// One after the other would wait for nothing but its checkpoint, and not all
+		// harnesses can be checkpointed within a later one.
+		l.Elements = 1
+	}
 	s.shorten(st, &l, queue.Count(), slots)
 	return l
 }

@@ -76,6 +76,9 @@ type bundleSplit struct {
 	ok   bool
 	keep []element.Block
 	rest []residual
+	// freed are the key groups of which the bundle has nothing left, and has had
+	// nothing until now.
+	freed []element.KeyGroup
 }
 
 // bundleFull says that a bundle has written as much as one should: the rest of

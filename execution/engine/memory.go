@@ -198,7 +198,7 @@ func loads(s *plan.Stage) bool {
 // load brings the blocks of a bundle's input into memory that are on disk.
 func load(input []element.Block) (loaded []element.Block, bytes int64, err error) {
 	for i := range input {
-		if input[i].Stored == nil {
+		if !input[i].OnDisk() {
 			continue
 		}
 		if loaded == nil {

@@ -16,6 +16,10 @@ import (
 const (
 	// firstShare of a full bundle is what a stage gets before its pace is known.
 	firstShare = 16
+	// firstAsking is how many elements are in the first bundles of a stage that may
+	// ask for something with each of them: one after the other, while few bundles
+	// are executed at a time, and the keys of a bundle have to wait for its end.
+	firstAsking = 128
 	// bundleTimeShare of the time that a bundle takes at most is worth one even
 	// where the share of a slot is less.
 	bundleTimeShare = 20
@@ -72,6 +76,9 @@ func (s *scheduler) shorten(st *stageState, l *shuffle.Limit, count, slots int64
 	}
 	if !st.pace.known {
 		l.Bytes = max(1, min(l.Bytes, s.config.bundleBytes/firstShare))
+		if st.demand != computing && (l.Elements == 0 || l.Elements > firstAsking) {
+			l.Elements = firstAsking
+		}
 		return
 	}
 	share := max((count+slots-1)/slots, st.pace.in(s.config.bundleTime/bundleTimeShare))

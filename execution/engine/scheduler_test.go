@@ -30,7 +30,7 @@ import (
 //	ready WORKER ENV SLOTS          gone WORKER          refused ENV
 //	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...]
 //	failed BUNDLE [lost] [fatal]    refuse BUNDLE
-//	split BUNDLE keep=N rest=N[:DELAY_MS][@TIME]...       full BUNDLE
+//	split BUNDLE keep=N rest=N[/GROUP][:DELAY_MS][@TIME]... [freed=GROUP]       full BUNDLE
 //	tick                            drain                       idle PERCENT
 //	pressure relaxed|tight|full
 //	status                          memory
@@ -271,6 +271,14 @@ func (s *script) split(t *testing.T, d *datadriven.TestData, id harness.BundleID
 			f.keep = blocks(n, 1, element.MinTime)
 		case "rest":
 			f.rest = append(f.rest, parseResidual(t, s.sched.bundles[id].stage, a.Vals[0]))
+		case "freed":
+			for _, v := range a.Vals {
+				g, err := strconv.Atoi(v)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f.freed = append(f.freed, element.KeyGroup(g))
+			}
 		}
 	}
 	return f

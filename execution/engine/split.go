@@ -44,7 +44,7 @@ func (s *scheduler) splitForIdle(env *environment) time.Duration {
 	var next time.Duration
 	var long [demands][]*bundle
 	for _, b := range env.bundles {
-		if b.stage.Input.Keyed || b.asked != nil || len(b.work.timers) > 0 || b.work.function != 0 {
+		if !s.severable(b) || b.asked != nil || len(b.work.timers) > 0 || b.work.function != 0 {
 			continue
 		}
 		if b.halve.next > s.now {
@@ -62,6 +62,15 @@ func (s *scheduler) splitForIdle(env *environment) time.Duration {
 		}
 	}
 	return next
+}
+
+// severable says whether another bundle could go on with a part of what a bundle
+// has: of a keyed stage, with whole key groups, which may belong to its worker.
+// What a bundle has sorted is not in the order of its input any more.
+func (s *scheduler) severable(b *bundle) bool {
+	st := b.stage
+	return !st.Input.Keyed || len(b.work.lease.Groups) > 1 && st.hold != watermark.Buffered &&
+		(!s.sticky(st) || b.worker.free() > 0)
 }
 
 // splitFor asks to split bundles for so many slots, as evenly as it goes.
@@ -116,7 +125,8 @@ func (s *scheduler) full(f bundleFull) {
 }
 
 // split replaces the input of a running bundle by what it keeps; the rest can
-// be executed at once, or, of a key, as soon as the bundle has ended.
+// be executed at once, or, of a key group that it has begun with, as soon as the
+// bundle has ended.
 func (s *scheduler) split(f bundleSplit) {
 	b := s.bundles[f.id]
 	if b == nil {
@@ -138,6 +148,7 @@ func (s *scheduler) split(f bundleSplit) {
 	}
 	if b.stage.Input.Keyed {
 		s.giveBack(b, f.rest)
+		b.work.queue.Trim(&b.work.lease, f.freed)
 	} else {
 		for _, r := range f.rest {
 			s.leave(b, r)

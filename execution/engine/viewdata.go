@@ -66,7 +66,7 @@ func (d *viewData) load(number uint32) ([]byte, error) {
 	if c.Size() > math.MaxUint32 {
 		return nil, errHugeChunk
 	}
-	if c.Stored == nil {
+	if !c.OnDisk() {
 		return c.Data, nil
 	}
 	if data, ok := d.recent(number); ok {
@@ -300,5 +300,5 @@ func (l chunkPages) page(token []byte) (page, next []byte, err error) {
 
 // inMemory says whether all chunks are.
 func (l chunkPages) inMemory() bool {
-	return !slices.ContainsFunc(l, func(c element.Chunk) bool { return c.Stored != nil })
+	return !slices.ContainsFunc(l, func(c element.Chunk) bool { return c.OnDisk() })
 }

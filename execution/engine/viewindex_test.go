@@ -31,6 +31,10 @@ type storedBytes struct {
 
 func (s storedBytes) Size() int { return len(s.data) }
 
+func (s storedBytes) Place() (element.Place, error) {
+	return element.Place{Size: uint32(len(s.data))}, nil
+}
+
 func (s storedBytes) Load() ([]byte, error) {
 	*s.loads++
 	return slices.Clone(s.data), s.err

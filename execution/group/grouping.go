@@ -91,7 +91,7 @@ func (r *grouping) index(ctx context.Context, t *table, input []element.Block) e
 			return fmt.Errorf("load input: %w", err)
 		}
 		loaded := 0
-		if input[i].Stored != nil {
+		if input[i].OnDisk() {
 			loaded = len(b.Data)
 		}
 		t.loaded += loaded

@@ -56,6 +56,10 @@ type fakeStored struct {
 
 func (s *fakeStored) Size() int { return len(s.data) }
 
+func (s *fakeStored) Place() (element.Place, error) {
+	return element.Place{Size: uint32(len(s.data))}, nil
+}
+
 func (s *fakeStored) Load() ([]byte, error) {
 	s.disk.loads++
 	if err := s.disk.use(); err != nil {

@@ -49,7 +49,7 @@ func (r *room) chunk(data []byte) (element.Chunk, error) {
 // seal is chunk for a buffer that was filled. It returns a buffer to fill next,
 // which may be nil.
 func (r *room) seal(buffer []byte) (chunk element.Chunk, next []byte, err error) {
-	if chunk, err = r.chunk(buffer); err != nil || chunk.Stored != nil {
+	if chunk, err = r.chunk(buffer); err != nil || chunk.OnDisk() {
 		return chunk, buffer[:0], err
 	}
 	if cap(buffer) > 2*len(buffer) {

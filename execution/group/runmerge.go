@@ -105,11 +105,12 @@ func (c *cursor) next() (bool, error) {
 // load loads the next frame. The run forgets it.
 func (c *cursor) load() error {
 	frame := &c.run.frames[c.frame]
+	onDisk := frame.OnDisk()
 	data, err := frame.Load()
 	if err != nil {
 		return err
 	}
-	if frame.Stored != nil {
+	if onDisk {
 		c.room.add(len(data))
 	}
 	*frame = element.Chunk{}

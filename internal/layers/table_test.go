@@ -42,7 +42,7 @@ func table() []layer {
 		},
 		5: {
 			{packages: "execution/group execution/timesort"},
-			{packages: "execution/checkpoint", pure: true},
+			{packages: "execution/journal execution/checkpoint", pure: true},
 			{packages: "state/pebblestore"},
 		},
 		6: {

@@ -8,7 +8,11 @@
 // written at offsets reserved beforehand, without a lock, and read in one go.
 //
 // Nothing is left behind: a segment has no name from the moment it is open, and
-// so vanishes with the process, whatever ends it. Nobody deletes: when nothing
+// so vanishes with the process, whatever ends it. Those of a job that is to outlive
+// its process have names ([Params.Named]); after a start it says of all that it
+// knows where they are ([Disk.At]), and the rest is removed ([Disk.Sweep]).
+//
+// Nobody deletes: when nothing
 // refers to a region any more, which the garbage collector tells, its space is
 // free. It is given back with the whole file, or as a hole in it once a quarter of
 // the file is free. The price is that this comes late; so garbage is collected
@@ -42,6 +46,8 @@ type Params struct {
 	Dir string
 	// Files makes files; default is the operating system.
 	Files Files
+	// Named files stay when the process ends.
+	Named bool
 	// Quota bounds the space on disk, and what is used of it is entered in its
 	// account "segments"; default no bound. What would exceed it is refused.
 	Quota *shuffle.Budget
@@ -70,7 +76,7 @@ const (
 
 func (p Params) withDefaults() Params {
 	if p.Files == nil {
-		p.Files = unnamed{}
+		p.Files = system{}
 	}
 	if p.Quota == nil {
 		p.Quota = shuffle.NewBudget(nil, 0)
@@ -102,6 +108,12 @@ type Disk struct {
 	current *segment              // guarded by mu; the one that is appended to
 	open    map[*segment]struct{} // guarded by mu; nil once the disk is closed
 	last    uint64                // guarded by mu; the number of the last segment
+	// unsynced are the segments with regions that were written since the last
+	// Sync; created says that there are new files since. Guarded by mu.
+	unsynced map[*segment]struct{}
+	created  bool
+	// found is what a process before has left, until it is swept.
+	found *found
 }
 
 // Open makes a disk in a directory.
@@ -119,6 +131,11 @@ func Open(p Params) (*Disk, error) {
 		open: make(map[*segment]struct{}),
 	}
 	d.packer.now = now
+	if p.Named {
+		if err := d.find(); err != nil {
+			return nil, fmt.Errorf("%w: segments in %s: %w", shuffle.ErrDisk, p.Dir, err)
+		}
+	}
 	return d, nil
 }
 
@@ -170,9 +187,14 @@ func (d *Disk) Store(data []byte) (element.Stored, error) {
 		place.release()
 		return nil, fmt.Errorf("%w: store %d bytes at %d of %s: %w", shuffle.ErrDisk, len(data), at, s.file.Name(), explain(err))
 	}
-	r := &region{segment: s, header: h}
+	d.wrote(s)
+	return newRegion(place, h), nil
+}
+
+func newRegion(place extent, h header) *region {
+	r := &region{segment: place.segment, header: h}
 	runtime.AddCleanup(r, extent.release, place)
-	return r, nil
+	return r
 }
 
 // explain says of a full disk in plain words what it is.
@@ -226,7 +248,7 @@ func (d *Disk) reserve(n int64) (*segment, int64, error) {
 
 // next makes a segment and appends to it from then on. The caller holds mu.
 func (d *Disk) next() (*segment, error) {
-	file, err := d.params.Files.CreateTemp(d.params.Dir)
+	file, err := d.create(d.last + 1)
 	if err != nil {
 		return nil, fmt.Errorf("new segment: %w", err)
 	}

@@ -11,7 +11,8 @@ import (
 
 // faulty makes files in memory that fail as they are told.
 type faulty struct {
-	mu sync.Mutex
+	Files // of which it has no other than temporary ones
+	mu    sync.Mutex
 	// space is what is left on the disk; less than 0 is no end.
 	space                           int64
 	failRead, failCreate, failPunch error
@@ -52,6 +53,14 @@ type memFile struct {
 var errFileClosed = errors.New("file closed")
 
 func (m *memFile) Name() string { return "mem" }
+
+func (m *memFile) Sync() error { return nil }
+
+func (m *memFile) Size() (int64, error) {
+	m.fs.mu.Lock()
+	defer m.fs.mu.Unlock()
+	return int64(len(m.data)), nil
+}
 
 func (m *memFile) WriteAt(p []byte, off int64) (int, error) {
 	m.fs.mu.Lock()

@@ -1,9 +1,11 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 
+	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/shuffle"
 )
 
@@ -15,6 +17,19 @@ type region struct {
 
 // Size is the number of bytes of the data.
 func (r *region) Size() int { return int(r.header.size) }
+
+// errUnnamed is the answer to who asks for the place of what ends with the
+// process.
+var errUnnamed = errors.New("the file has no name")
+
+// Place says where the region is.
+func (r *region) Place() (element.Place, error) {
+	if !r.segment.disk.params.Named {
+		return element.Place{}, fmt.Errorf("%w: %s: %w", shuffle.ErrDisk, r.segment.file.Name(), errUnnamed)
+	}
+	h := &r.header
+	return element.Place{File: h.segment, Offset: h.offset, Bytes: headerSize + h.stored, Size: h.size}, nil
+}
 
 // Load reads the region.
 func (r *region) Load() ([]byte, error) {

@@ -53,9 +53,14 @@ func (s *segment) read(b []byte, at int64) error {
 	return err
 }
 
-// end gives back the file. It has no name: if that fails, there is nothing else
-// to do about it.
-func (s *segment) end() { _ = s.file.Close() }
+// end gives back the file. If that fails, there is nothing else to do about it:
+// it has no name, or is swept at the next start.
+func (s *segment) end() {
+	_ = s.file.Close()
+	if d := s.disk; d.params.Named {
+		_ = d.params.Files.Remove(d.params.Dir, nameOf(s.id))
+	}
+}
 
 // extent is a place in a segment.
 type extent struct {
