@@ -269,7 +269,9 @@ func (s *scheduler) lease(st *stageState) *work {
 		limit.Only = func(g element.KeyGroup) bool { return st.env.owner(g) == owner }
 	}
 	if st.patient {
-		limit.Leave = s.leaves(st)
+		if limit.Leave = s.leaves(st); s.overdue(st) {
+			s.patientFrom(st)
+		}
 	}
 	return &work{queue: st.queue, lease: st.queue.Lease(limit)}
 }

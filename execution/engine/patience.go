@@ -23,12 +23,13 @@ import (
 //	              └─────── nothing else runs in the job ────────────▶
 //
 // The last three are because what waits holds the watermark of the stage by its
-// own time, which is earlier than that of its panes.
+// own time, which is earlier than that of its panes. So it is only what holds it
+// behind upstream that has to go on when patience is over.
 
 // gathered is what is known of the elements in the queue of a patient stage.
 type gathered struct {
 	// end is the earliest that a window of theirs may have; stale says that it has
-	// to be looked for. until is when the first of them has waited enough.
+	// to be looked for. until is when they have held the watermark for long enough.
 	end   element.EventTime
 	stale bool
 	until time.Duration
@@ -89,7 +90,7 @@ func (s *scheduler) ripe(st *stageState) bool {
 		return firing
 	}
 	upstream := s.tracker.Upstream(st.ID)
-	if upstream > st.firstEnd() {
+	if upstream > st.firstEnd() || s.overdue(st) {
 		return true
 	}
 	// What waits may have to merge with what would end by now.
@@ -101,14 +102,22 @@ func (st *stageState) merging() bool { return plan.Merging(windowingOfPanes(st.S
 
 // impatient says that a stage executes whatever waits for it, ripe or not.
 func (s *scheduler) impatient(st *stageState) bool {
-	return s.pressure > relaxed || s.now >= st.gathered.until || st.queue.Bytes() >= s.nativeBytes()
+	return s.pressure > relaxed || st.queue.Bytes() >= s.nativeBytes()
 }
+
+// holds says that the stage holds the watermark back.
+func (s *scheduler) holds(st *stageState) bool {
+	return s.tracker.Input(st.ID) < s.tracker.Upstream(st.ID)
+}
+
+// overdue says that what waits for the stage has held the watermark long enough.
+func (s *scheduler) overdue(st *stageState) bool { return s.now >= st.gathered.until && s.holds(st) }
 
 // patienceEnds returns when a stage has waited enough, 0 if none waits.
 func (s *scheduler) patienceEnds() time.Duration {
 	var next time.Duration
 	for _, st := range s.patient {
-		if st.queue.Available() && !s.ripe(st) {
+		if st.running == 0 && st.queue.Available() && s.holds(st) && !s.ripe(st) {
 			next = earlier(next, st.gathered.until)
 		}
 	}
@@ -116,14 +125,19 @@ func (s *scheduler) patienceEnds() time.Duration {
 }
 
 // leaves says which blocks in the queue of a patient stage go on waiting while
-// others are executed: those of windows that have not ended upstream. It is nil
-// if none do. Windows that merge must have come together before one is fired.
+// others are executed: those of windows that have not ended upstream, or, if some are
+// overdue, those that do not hold the watermark. It is nil if none do. Windows that
+// merge must have come together before one is fired.
 func (s *scheduler) leaves(st *stageState) func(*element.Block) bool {
 	upstream := s.tracker.Upstream(st.ID)
-	if st.merging() || s.impatient(st) || upstream <= st.firstEnd() {
-		return nil
+	switch {
+	case st.running > 0 || st.merging() || s.impatient(st):
+	case s.overdue(st):
+		return func(b *element.Block) bool { return b.MinTime >= upstream }
+	case upstream > st.firstEnd():
+		return func(b *element.Block) bool { return endOf(st, b) >= upstream }
 	}
-	return func(b *element.Block) bool { return endOf(st, b) >= upstream }
+	return nil
 }
 
 // ahead returns how far event time will have come for windows once a bundle is
@@ -146,11 +160,17 @@ func (s *scheduler) ahead(st *stageState, w *work) element.EventTime {
 	return element.MinTime
 }
 
+// patientFrom lets patience begin anew.
+func (s *scheduler) patientFrom(st *stageState) { st.gathered.until = s.now + s.config.patience }
+
 // reach lets event time come for windows as far as it has upstream, where what
 // waits is in none that ends before.
 func (s *scheduler) reach() {
 	for _, st := range s.patient {
 		upstream := s.tracker.Upstream(st.ID)
+		if !s.holds(st) {
+			s.patientFrom(st)
+		}
 		if upstream > st.reached && st.running == 0 && len(st.retries) == 0 && !st.merging() && upstream <= st.firstEnd() {
 			st.reached = upstream
 			st.mark()

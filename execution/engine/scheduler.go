@@ -92,7 +92,7 @@ type config struct {
 	bundleTime time.Duration
 	// idleInterval is the time between two looks at how busy the machine is.
 	splitInterval, checkpointInterval, idleInterval time.Duration
-	patience                                        time.Duration // see patience.go
+	patience                                        time.Duration // see patience.go; 0 is none
 	drain                                           bool          // from the job's start
 	// epoch is the processing time at the start of the job, in milliseconds.
 	epoch element.EventTime
@@ -241,7 +241,7 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 		if st.timers != nil {
 			s.timed = append(s.timed, st)
 		}
-		if st.patient {
+		if st.patient = st.patient && c.patience > 0; st.patient {
 			s.patient = append(s.patient, st)
 		}
 	}
