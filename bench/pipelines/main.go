@@ -66,6 +66,7 @@ func workloads() map[string]func(beam.Scope, sizes) {
 		"cogbk":     coGroupByKey,
 		"sideinput": sideInput,
 		"stateful":  stateful,
+		"timers":    manyTimers,
 		"streaming": streaming,
 		"singles":   singles,
 		"windows":   slidingWindows,

@@ -1,18 +1,21 @@
 package main
 
 import (
+	"reflect"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/mtime"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/graph/window"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/state"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/timers"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 )
 
 func init() {
 	register.Function2x0(inTime)
 	register.Function2x1(countOnes)
+	beam.RegisterType(reflect.TypeFor[wakeFn]())
 	register.DoFn3x2[state.Provider, int, int, int, error](&countFn{})
 }
 
@@ -35,6 +38,22 @@ func stateful(s beam.Scope, z sizes) {
 	of := func(n int) int { return n * (n + 1) / 2 }
 	each, more := z.records/z.keys, z.records%z.keys
 	wantSum(s, counts, (z.keys-more)*of(each)+more*of(each+1))
+}
+
+// wakeFn sets a timer for each element, and emits once for each that fires.
+type wakeFn struct{ Wake timers.EventTime }
+
+// ProcessElement sets the timer of the key.
+func (f *wakeFn) ProcessElement(tp timers.Provider, key, _ int, _ func(int)) {
+	f.Wake.Set(tp, time.UnixMilli(int64(key)))
+}
+
+// OnTimer emits.
+func (f *wakeFn) OnTimer(_ timers.Provider, _ int, _ timers.Context, emit func(int)) { emit(1) }
+
+// manyTimers has a timer of each key, all of which wait for the end of the input.
+func manyTimers(s beam.Scope, z sizes) {
+	wantSum(s, beam.ParDo(s, &wakeFn{timers.InEventTime("wake")}, pairs(s, z)), min(z.keys, z.records))
 }
 
 // streaming counts elements per key in windows of a second.

@@ -28,6 +28,7 @@ type execution struct {
 	out    *collector
 	txn    state.Txn // nil if the stage keeps no state
 	state  *bundleState
+	store  state.Store
 
 	// mu is held while a split is under way, so that its fact always comes
 	// before that of the bundle's end.
@@ -39,7 +40,13 @@ type execution struct {
 	kept  []element.Block
 	split bool
 
-	// forget and dropped belong to the bundle's goroutine.
+	// parking says what becomes of timers, parks changes those that are parked;
+	// loaded are those of them that fire. They and what follows belong to the
+	// bundle's goroutine.
+	parking parking
+	parks   *parker
+	loaded  []*timer.Timer
+
 	forget  []scope // whose state is forgotten
 	dropped int64   // elements that came too late
 
@@ -57,6 +64,7 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 		id: o.id, stage: stage,
 		out:    newCollector(d.pipes[o.stage]),
 		layout: d.pipes[o.stage].input, groups: d.plan.KeyGroups, early: o.early,
+		store: d.store, parking: o.parking,
 	}
 	if k, ok := stage.Kind.(*plan.Executable); ok && k.Splittable {
 		x.out.limit = counted{int64(d.opts.CheckpointElements), int64(d.opts.CheckpointBytes)}
@@ -77,7 +85,7 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 		ID: o.id, Stage: stage, Input: o.input, Output: x.out, State: x.state, Time: o.time,
 		StateCache: []byte(o.stateCache), ViewCaches: x.state.tokens(),
 	}
-	d.task(func() fact { return d.execute(ctx, x, b, o.timers) })
+	d.task(func() fact { return d.execute(ctx, x, b, &o) })
 }
 
 // keepsState says whether bundles of the stage may read or write state.
@@ -95,8 +103,8 @@ func keepsState(s *plan.Stage) bool {
 }
 
 // execute runs the bundle to its end.
-func (d *driver) execute(ctx context.Context, x *execution, b *harness.Bundle, timers []*timer.Timer) fact {
-	done, err := d.process(ctx, x, b, timers)
+func (d *driver) execute(ctx context.Context, x *execution, b *harness.Bundle, o *startBundle) fact {
+	done, err := d.process(ctx, x, b, o)
 	if broken := x.state.broken.Load(); broken != nil && err != nil {
 		err = errors.Join(*broken, err)
 	}
@@ -108,7 +116,7 @@ func (d *driver) execute(ctx context.Context, x *execution, b *harness.Bundle, t
 	return done
 }
 
-func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle, timers []*timer.Timer) (bundleDone, error) {
+func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle, o *startBundle) (bundleDone, error) {
 	defer x.state.end()
 	var loaded int64
 	defer func() { d.accounts.running.Add(-loaded) }()
@@ -116,6 +124,11 @@ func (d *driver) process(ctx context.Context, x *execution, b *harness.Bundle, t
 	if loads(x.stage) {
 		b.Input, loaded, err = load(b.Input)
 		d.accounts.running.Add(loaded)
+	}
+	timers := o.timers
+	if err == nil && len(o.parked) > 0 {
+		x.loaded, err = x.unpark(o.parked)
+		timers = slices.Concat(x.loaded, timers)
 	}
 	if err == nil {
 		err = x.prepare(b, timers)
@@ -185,12 +198,15 @@ func (x *execution) run(ctx context.Context, b *harness.Bundle) error {
 
 // finish says what the bundle has done.
 func (x *execution) finish(b *harness.Bundle) (bundleDone, error) {
-	f := bundleDone{id: x.id, requests: x.state.requests.Load()}
+	f := bundleDone{id: x.id, requests: x.state.requests.Load(), loaded: x.loaded}
 	var err error
 	if f.outputs, f.timers, err = x.out.close(); err != nil {
 		return f, err
 	}
 	if f.timers, err = x.out.pipe.endings(f.timers, x.consumed(b), x.state.written); err != nil {
+		return f, err
+	}
+	if f.parked, err = x.park(f.timers); err != nil {
 		return f, err
 	}
 	if err := forget(x.txn, x.stage, x.forget); err != nil {

@@ -99,6 +99,7 @@ func (s *scheduler) dropUnreachable() bool {
 		for _, t := range st.timers.RemoveAll() {
 			s.letGo(st, t)
 		}
+		s.unpark(st)
 		st.mark()
 		dropped = true
 	}

@@ -229,6 +229,7 @@ func (s *scheduler) startNext(st *stageState) {
 	}
 	s.orders = append(s.orders, startBundle{
 		id: b.id, stage: executes, worker: w.id, input: work.lease.Blocks, timers: work.timers, early: work.early,
+		parked: work.parked, parking: s.parking(st, work),
 		time: s.timeOf(st, work), stateCache: s.stateCache(st, work), attempt: work.attempts,
 	})
 }

@@ -118,17 +118,17 @@ func (s *scheduler) firingOrder(st *stageState) [3]plan.TimeDomain {
 	return [3]plan.TimeDomain{plan.EventTimeDomain, plan.ProcessingTimeDomain, plan.SynchronizedDomain}
 }
 
-// lastTimers takes the timers out of a bundle's changes that would keep a stage
+// lastTimers takes the timers out of the changes of a bundle with timers that would keep a stage
 // from its end for ever: those set by their own firing, and the last of a long
 // chain of which each is set by the one before.
-func (s *scheduler) lastTimers(b *bundle, changes []timerChange) []timerChange {
-	if len(b.work.timers) == 0 || !s.ending(b.stage) {
+func (s *scheduler) lastTimers(b *bundle, timers []*timer.Timer, changes []timerChange) []timerChange {
+	if len(timers) == 0 || !s.ending(b.stage) {
 		return changes
 	}
 	const chainMax = 100
 	chain := 0
 	fired := make(map[timer.Name]bool)
-	for _, t := range b.work.timers {
+	for _, t := range timers {
 		fired[t.Name] = true
 		chain = max(chain, t.Chain+1)
 	}

@@ -44,6 +44,10 @@ type bundleDone struct {
 	// outputs in the order of the stage's outputs.
 	outputs []shuffle.Output
 	timers  []timerChange
+	// loaded are the timers that had been parked and have fired, parked says what
+	// has changed in what is.
+	loaded []*timer.Timer
+	parked []parkedChange
 	// shown are the windows of a view that hold something new.
 	shown     [][]byte
 	residuals []residual
@@ -147,6 +151,10 @@ type startBundle struct {
 	worker harness.WorkerID
 	input  []element.Block
 	timers []*timer.Timer
+	// parked are timers that fire besides, and have to be loaded. parking says what
+	// becomes of those that are set.
+	parked  []parkedTimers
+	parking parking
 	// early says that the timers fire before their time, and so in time.
 	early bool
 	// time is what the clocks of the stage show.

@@ -91,7 +91,7 @@ func (s *scheduler) shorten(st *stageState, l *shuffle.Limit, count, slots int64
 // observe learns from a bundle that has ended.
 func (s *scheduler) observe(b *bundle) {
 	elements := countOf(b.work.lease.Blocks)
-	if elements == 0 || len(b.work.timers) > 0 || b.work.function != 0 || b.stage.env.id == native {
+	if elements == 0 || b.work.fires() || b.work.function != 0 || b.stage.env.id == native {
 		return
 	}
 	st := b.stage

@@ -164,6 +164,8 @@ type work struct {
 	timers []*timer.Timer
 	// ahead is how far event time has come for windows once the work is done.
 	ahead element.EventTime
+	// parked are timers that are loaded when the bundle starts.
+	parked []parkedTimers
 	// early says that the timers fire before their time, whatever it is.
 	early bool
 	// function is executed instead of the stage, if it is not 0.
@@ -174,6 +176,9 @@ type work struct {
 	// avoid is the worker that was lost with the work.
 	avoid harness.WorkerID
 }
+
+// fires says that the work is timers, and so has no elements.
+func (w *work) fires() bool { return len(w.timers)+len(w.parked) > 0 }
 
 // bundle is a running bundle.
 type bundle struct {

@@ -28,7 +28,7 @@ import (
 //	    NAME exec ENV IN [keyed] [timers] [state] [splittable] [unbounded] [truncated] [side=EDGE[/VIEW]], each [-> OUT...]
 //	    script, then each event: NAME=COUNTxBYTES@TIME | NAME@TIME | clock+MS
 //	ready WORKER ENV SLOTS          gone WORKER          refused ENV
-//	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...]
+//	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...] [parked=DOMAIN/GROUP/MORE[@FIRST:HOLD]]
 //	failed BUNDLE [lost] [fatal]    refuse BUNDLE
 //	split BUNDLE keep=N rest=N[/GROUP][:DELAY_MS][@TIME]... [freed=GROUP]       full BUNDLE
 //	tick                            drain                       idle PERCENT
@@ -194,6 +194,9 @@ func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID)
 		case "shown":
 			f.shown = append(f.shown, s.windowOf(times(t, what)))
 			continue
+		case "parked":
+			f.parked = append(f.parked, parseParked(t, a.Vals[0]))
+			continue
 		case "event":
 			f.timers = append(f.timers, parseTimer(t, plan.EventTimeDomain, a.Vals[0]))
 			continue
@@ -256,6 +259,22 @@ func parseResidual(t *testing.T, st *stageState, s string) residual {
 		r.group = element.KeyGroup(g)
 	}
 	return r
+}
+
+// parseParked reads the number of a domain, a group, how many timers there are
+// more, and what is first.
+func parseParked(t *testing.T, s string) parkedChange {
+	t.Helper()
+	s, first, _ := strings.Cut(s, "@")
+	var c parkedChange
+	if _, err := fmt.Sscanf(s, "%d/%d/%d", &c.domain, &c.group, &c.more); err != nil {
+		t.Fatal(err)
+	}
+	if first != "" {
+		at, hold, _ := strings.Cut(first, ":")
+		c.first, c.hold = times(t, at), times(t, hold)
+	}
+	return c
 }
 
 func (s *script) split(t *testing.T, d *datadriven.TestData, id harness.BundleID) fact {
@@ -439,6 +458,12 @@ func (s *script) print(orders []order) string {
 			fmt.Fprintf(&b, "start bundle %d: %s on %s, %d elements, %d bytes", o.id, s.plan.Stage(o.stage).Name, o.worker, elements, bytes)
 			for _, t := range o.timers {
 				fmt.Fprintf(&b, ", %v timer %s", t.Domain, t.Data)
+			}
+			for _, p := range o.parked {
+				fmt.Fprintf(&b, ", %v timers of group %d until %v", p.domain, p.group, p.until)
+			}
+			if len(o.parking.parked) > 0 {
+				fmt.Fprintf(&b, ", some parked of groups %d", o.parking.parked)
 			}
 			if s.clocks {
 				fmt.Fprintf(&b, ", at %v, %v, %v", o.time.Watermark, o.time.Processing, o.time.Synchronized)

@@ -50,7 +50,11 @@ func (s *scheduler) commit(f bundleDone) {
 	for i := range b.work.lease.Blocks {
 		s.exit(b.stage, watermark.Running, &b.work.lease.Blocks[i])
 	}
-	s.apply(b, s.lastTimers(b, f.timers))
+	fired := b.work.timers
+	if len(f.loaded) > 0 {
+		fired = slices.Concat(fired, f.loaded)
+	}
+	s.apply(b, s.lastTimers(b, fired, f.timers), f.parked)
 	s.tracker.Release(b.stage.ID, watermark.Running, element.MaxTime)
 	b.work.queue.Settle(b.work.lease)
 	b.stage.reached = max(b.stage.reached, b.work.ahead)

@@ -414,6 +414,7 @@ func (s *sim) tell(f fact) error {
 	}
 	if failed, ok := f.(bundleFailed); ok {
 		s.updateCaches(failed.id, false)
+		s.running[failed.id].txn.Drop()
 		delete(s.running, failed.id)
 	}
 	if s.memory.Limit() > 0 && s.rand.IntN(10) == 0 {
@@ -482,7 +483,12 @@ func (s *sim) obey(orders []order) error {
 			if err := s.checkStart(&o); err != nil {
 				return fmt.Errorf("bundle %d of stage %s: %w", o.id, s.plan.Stage(o.stage).Name, err)
 			}
-			s.running[o.id] = &simBundle{order: o, execution: s.execution(&o)}
+			x := s.execution(&o)
+			if x.loaded, err = x.unpark(o.parked); err != nil {
+				return err
+			}
+			o.timers = slices.Concat(x.loaded, o.timers)
+			s.running[o.id] = &simBundle{order: o, execution: x}
 			if err := s.checkCaches(o.id); err != nil {
 				return fmt.Errorf("bundle %d of stage %s: %w", o.id, s.plan.Stage(o.stage).Name, err)
 			}
@@ -506,6 +512,7 @@ func (s *sim) execution(o *startBundle) *execution {
 	x := &execution{
 		id: o.id, stage: s.plan.Stage(o.stage), layout: s.pipes[o.stage].input, groups: s.plan.KeyGroups,
 		out: newCollector(s.pipes[o.stage]), share: newShare(o.input), txn: s.store.Begin(),
+		parking: o.parking,
 	}
 	x.state = &bundleState{txn: x.txn, stage: x.stage, input: o.input}
 	return x

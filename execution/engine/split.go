@@ -44,7 +44,7 @@ func (s *scheduler) splitForIdle(env *environment) time.Duration {
 	var next time.Duration
 	var long [demands][]*bundle
 	for _, b := range env.bundles {
-		if !s.severable(b) || b.asked != nil || len(b.work.timers) > 0 || b.work.function != 0 {
+		if !s.severable(b) || b.asked != nil || b.work.fires() || b.work.function != 0 {
 			continue
 		}
 		if b.halve.next > s.now {
@@ -108,7 +108,7 @@ func (s *scheduler) checkpointDue() time.Duration {
 // checkpointFrom lets a bundle be checkpointed from a time on, until it ends.
 // Bundles with timers have nothing that could be left for later.
 func (s *scheduler) checkpointFrom(b *bundle, at time.Duration) {
-	if len(b.work.timers) > 0 {
+	if b.work.fires() {
 		return
 	}
 	if !slices.Contains(s.toCheckpoint, b) {

@@ -74,34 +74,42 @@ func (s *scheduler) fire(st *stageState) *work {
 	}
 	lease, free := st.queue.Lock(g)
 	invariants.Assert(free, "stage %s: key group %d fires and is in another bundle", st.Name, g)
-	limit := timer.Limit{Timers: timersPerBundle, Bytes: s.config.bundleBytes}
-	return &work{
-		queue: st.queue, lease: lease, timers: st.timers.Take(d, g, s.dueBy(st, d), limit),
-		early: d != plan.EventTimeDomain && s.ending(st),
+	w := &work{queue: st.queue, lease: lease, early: d != plan.EventTimeDomain && s.ending(st)}
+	s.takeDue(st, w, d, g, timer.Limit{Timers: timersPerBundle, Bytes: s.config.bundleBytes})
+	return w
+}
+
+// takeDue gives a piece of work the timers of a key group that are due, and
+// returns the limit for others.
+func (s *scheduler) takeDue(st *stageState, w *work, d plan.TimeDomain, g element.KeyGroup, limit timer.Limit) timer.Limit {
+	due := s.dueBy(st, d)
+	if until, ok := st.timers.ParkedDue(d, g, due); ok {
+		w.parked = append(w.parked, parkedTimers{domain: d, group: g, until: until, limit: limit})
+		limit.Timers -= int(min(st.timers.Parked(d, g).Count, int64(limit.Timers)))
+		return limit
 	}
+	taken := st.timers.Take(d, g, due, limit)
+	for _, t := range taken {
+		limit.Bytes -= int64(len(t.Data))
+	}
+	limit.Timers -= len(taken)
+	w.timers = append(w.timers, taken...)
+	return limit
 }
 
 // fireGroups makes work of the timers of all key groups that are due and free:
 // operators have many timers due at the same time, and little to do for each.
 func (s *scheduler) fireGroups(st *stageState, d plan.TimeDomain) *work {
-	due := s.dueBy(st, d)
 	w := &work{queue: st.queue}
-	var bytes int64
-	for _, g := range slices.Collect(st.timers.Due(d, due)) {
-		left := timer.Limit{Timers: timersPerBundle - len(w.timers), Bytes: s.config.bundleBytes - bytes}
+	left := timer.Limit{Timers: timersPerBundle, Bytes: s.config.bundleBytes}
+	for _, g := range slices.Collect(st.timers.Due(d, s.dueBy(st, d))) {
 		if left.Timers <= 0 || left.Bytes <= 0 {
 			break
 		}
-		lease, free := st.queue.Lock(g)
-		if !free {
-			continue
+		if lease, free := st.queue.Lock(g); free {
+			w.lease.Groups = append(w.lease.Groups, lease.Groups...)
+			left = s.takeDue(st, w, d, g, left)
 		}
-		w.lease.Groups = append(w.lease.Groups, lease.Groups...)
-		taken := st.timers.Take(d, g, due, left)
-		for _, t := range taken {
-			bytes += int64(len(t.Data))
-		}
-		w.timers = append(w.timers, taken...)
 	}
 	return w
 }
@@ -126,8 +134,8 @@ func (s *scheduler) giveWay(st *stageState, g element.KeyGroup) *work {
 }
 
 // apply makes the timers of a committed bundle true: what it set and cleared,
-// and that those it was given have fired.
-func (s *scheduler) apply(b *bundle, changes []timerChange) {
+// what has changed in what is parked, and that those it was given have fired.
+func (s *scheduler) apply(b *bundle, changes []timerChange, parked []parkedChange) {
 	st := b.stage
 	for i := range changes {
 		t := &changes[i].timer
@@ -142,6 +150,9 @@ func (s *scheduler) apply(b *bundle, changes []timerChange) {
 		if old != nil {
 			s.letGo(st, old)
 		}
+	}
+	for _, p := range parked {
+		s.park(st, p)
 	}
 	for _, t := range b.work.timers {
 		s.letGo(st, t)

@@ -6,6 +6,10 @@
 // earliest timers, so that neither setting one nor asking what is
 // due costs more with more keys and groups.
 //
+// Timers for which there is no memory are parked: somebody else keeps them, and
+// the set knows of each domain and group how many there are, when the first one
+// is due and how far they hold the watermark.
+//
 // A Set is pure and not safe for concurrent use; the scheduler of a job owns
 // it.
 package timer
@@ -63,6 +67,8 @@ type Set struct {
 	// here because it is what everybody asks for.
 	first [domains]element.EventTime
 	last  uint64
+	// parked is the number of timers that are kept elsewhere.
+	parked int64
 }
 
 // NewSet makes an empty set for so many key groups.
@@ -77,8 +83,8 @@ func NewSet(groups int) *Set {
 	return s
 }
 
-// Len is the number of timers that are set.
-func (s *Set) Len() int { return len(s.byName) }
+// Len is the number of timers that are set, those that are parked among them.
+func (s *Set) Len() int { return len(s.byName) + int(s.parked) }
 
 // Put sets a timer and returns the one it replaces, nil if there was none.
 func (s *Set) Put(t *Timer) (replaced *Timer) {
@@ -110,12 +116,12 @@ func (s *Set) place(d plan.TimeDomain, q *queue) {
 	h := &s.heads[d]
 	h.place(q)
 	if len(*h) > 0 {
-		s.first[d] = (*h)[0].timers[0].Fire
+		s.first[d] = (*h)[0].first()
 	}
 }
 
-// RemoveAll clears all timers and returns them, in the order in which they were
-// set.
+// RemoveAll clears all timers that are not parked and returns them, in the order
+// in which they were set.
 func (s *Set) RemoveAll() []*Timer {
 	all := slices.SortedFunc(maps.Values(s.byName), func(a, b *Timer) int { return cmp.Compare(a.order, b.order) })
 	for _, t := range all {
@@ -148,7 +154,7 @@ func (s *Set) NextAfter(d plan.TimeDomain, limit element.EventTime) (at element.
 // limit.
 func (s *Set) IsDue(d plan.TimeDomain, g element.KeyGroup, limit element.EventTime) bool {
 	q := &s.queues[d][g]
-	return len(q.timers) > 0 && q.timers[0].Fire <= limit
+	return !q.empty() && q.first() <= limit
 }
 
 // Limit bounds what is taken at a time. The first timer is taken in any case.
@@ -161,19 +167,25 @@ type Limit struct {
 // laterMax bounds how many more timers Take looks at than it takes.
 const laterMax = 100
 
+// Full says that no more is taken after so many timers with so many bytes, where
+// so many are left for later.
+func (l Limit) Full(taken, later int, bytes int64) bool {
+	return taken > 0 && (taken >= l.Timers || bytes >= l.Bytes) || later >= taken+laterMax
+}
+
 // Take removes and returns timers of a group that are due by due, in order of
 // time. Of each key it takes only those of the earliest time: what they set in
 // turn may be due before the rest. It ends early rather than search far for
-// more keys among such a rest.
+// more keys among such a rest, and before the first timer that is parked.
 func (s *Set) Take(d plan.TimeDomain, g element.KeyGroup, due element.EventTime, limit Limit) []*Timer {
 	q := &s.queues[d][g]
+	if q.parked.Count > 0 {
+		due = min(due, q.parked.First)
+	}
 	var taken, later []*Timer
 	var bytes int64
 	first := make(map[string]element.EventTime)
-	for len(q.timers) > 0 && q.timers[0].Fire <= due && len(later) < len(taken)+laterMax {
-		if len(taken) > 0 && (len(taken) >= limit.Timers || bytes >= limit.Bytes) {
-			break
-		}
+	for len(q.timers) > 0 && q.timers[0].Fire <= due && !limit.Full(len(taken), len(later), bytes) {
 		t := heap.Pop(q).(*Timer) //nolint:errcheck // the heap holds nothing else
 		if at, seen := first[t.Key]; seen && at < t.Fire {
 			later = append(later, t)
@@ -194,8 +206,30 @@ func (s *Set) Take(d plan.TimeDomain, g element.KeyGroup, due element.EventTime,
 // queue is a heap of the timers of a group, the earliest first.
 type queue struct {
 	timers []*Timer
+	parked Parked
 	group  element.KeyGroup
 	index  int // in heads, -1 if it is empty
+}
+
+func (q *queue) empty() bool { return len(q.timers) == 0 && q.parked.Count == 0 }
+
+// first is when the first timer is due, where there is one.
+func (q *queue) first() element.EventTime {
+	switch {
+	case q.parked.Count == 0:
+		return q.timers[0].Fire
+	case len(q.timers) == 0:
+		return q.parked.First
+	}
+	return min(q.timers[0].Fire, q.parked.First)
+}
+
+// order is that of the first timer, 0 if it is parked.
+func (q *queue) order() uint64 {
+	if q.parked.Count > 0 && (len(q.timers) == 0 || q.parked.First <= q.timers[0].Fire) {
+		return 0
+	}
+	return q.timers[0].order
 }
 
 func (q *queue) Len() int { return len(q.timers) }
@@ -236,9 +270,9 @@ type heads []*queue
 // place puts a queue where it belongs after its timers have changed.
 func (h *heads) place(q *queue) {
 	switch {
-	case q.index < 0 && len(q.timers) > 0:
+	case q.index < 0 && !q.empty():
 		heap.Push(h, q)
-	case q.index >= 0 && len(q.timers) == 0:
+	case q.index >= 0 && q.empty():
 		heap.Remove(h, q.index)
 	case q.index >= 0:
 		heap.Fix(h, q.index)
@@ -248,7 +282,7 @@ func (h *heads) place(q *queue) {
 // due yields the groups at and below node i of the heap that are due; it goes
 // no further down than they do.
 func (h *heads) due(i int, limit element.EventTime, yield func(element.KeyGroup) bool) bool {
-	if i >= len(*h) || (*h)[i].timers[0].Fire > limit {
+	if i >= len(*h) || (*h)[i].first() > limit {
 		return true
 	}
 	return yield((*h)[i].group) && h.due(2*i+1, limit, yield) && h.due(2*i+2, limit, yield)
@@ -259,7 +293,7 @@ func (h *heads) after(i int, limit element.EventTime) (at element.EventTime, ok 
 	if i >= len(*h) {
 		return 0, false
 	}
-	if at = (*h)[i].timers[0].Fire; at > limit {
+	if at = (*h)[i].first(); at > limit {
 		return at, true
 	}
 	at, ok = h.after(2*i+1, limit)
@@ -272,11 +306,11 @@ func (h *heads) after(i int, limit element.EventTime) (at element.EventTime, ok 
 func (h *heads) Len() int { return len(*h) }
 
 func (h *heads) Less(i, j int) bool {
-	a, b := (*h)[i].timers[0], (*h)[j].timers[0]
-	if a.Fire != b.Fire {
-		return a.Fire < b.Fire
+	a, b := (*h)[i], (*h)[j]
+	if first, other := a.first(), b.first(); first != other {
+		return first < other
 	}
-	return a.order < b.order
+	return a.order() < b.order()
 }
 
 func (h *heads) Swap(i, j int) {

@@ -23,6 +23,8 @@ func groupOf(key string) element.KeyGroup { return element.KeyGroup(len(key) % g
 type model struct {
 	set  *timer.Set
 	list []*timer.Timer
+	// parked is what is parked of each domain and group.
+	parked [3][groups]timer.Parked
 }
 
 func (m *model) find(n timer.Name) int {
@@ -98,6 +100,19 @@ func (m *model) take(t *rapid.T) {
 		Timers: rapid.IntRange(0, 4).Draw(t, "timers"),
 		Bytes:  rapid.Int64Range(0, 40).Draw(t, "bytes"),
 	}
+	until, parked := m.set.ParkedDue(d, g, by)
+	if p := m.parked[d][g]; p.Count > 0 {
+		before := by
+		if all := m.due(d, g, element.MaxTime); len(all) > 0 {
+			before = min(before, all[0].Fire)
+		}
+		if parked != (p.First <= before) || parked && until != before {
+			t.Fatalf("parked timers %+v: due %v until %v", p, parked, until)
+		}
+		by = min(by, p.First)
+	} else if parked {
+		t.Fatal("nothing is parked, but due")
+	}
 	var want []*timer.Timer
 	var bytes int64
 	first := map[string]element.EventTime{}
@@ -120,9 +135,41 @@ func (m *model) take(t *rapid.T) {
 	}
 }
 
+func (m *model) park(t *rapid.T) {
+	d, g := drawDomain(t), element.KeyGroup(rapid.IntRange(0, groups-1).Draw(t, "group"))
+	p := timer.Parked{Count: rapid.Int64Range(0, 3).Draw(t, "count"), First: drawTime(t)}
+	if before := m.set.Park(d, g, p); before != m.parked[d][g] {
+		t.Fatalf("parked before: %+v, want %+v", before, m.parked[d][g])
+	}
+	m.parked[d][g] = p
+}
+
+// firsts are when the first timers of a group are due, nothing if it has none.
+func (m *model) firsts(d plan.TimeDomain, g element.KeyGroup) (at []element.EventTime) {
+	if all := m.due(d, g, element.MaxTime); len(all) > 0 {
+		at = append(at, all[0].Fire)
+	}
+	if p := m.parked[d][g]; p.Count > 0 {
+		at = append(at, p.First)
+	}
+	return at
+}
+
 func (m *model) check(t *rapid.T) {
-	if got := m.set.Len(); got != len(m.list) {
-		t.Fatalf("%d timers, want %d", got, len(m.list))
+	total := len(m.list)
+	for d := range m.parked {
+		for _, p := range m.parked[d] {
+			total += int(p.Count)
+		}
+	}
+	if got := m.set.Len(); got != total {
+		t.Fatalf("%d timers, want %d", got, total)
+	}
+	for g := range element.KeyGroup(groups) {
+		parks := slices.ContainsFunc(m.parked[:], func(p [groups]timer.Parked) bool { return p[g].Count > 0 })
+		if got := m.set.Parks(g); got != parks {
+			t.Fatalf("group %d parks: %v", g, got)
+		}
 	}
 	by := drawTime(t)
 	for d := plan.EventTimeDomain; d <= plan.SynchronizedDomain; d++ {
@@ -130,17 +177,20 @@ func (m *model) check(t *rapid.T) {
 		var want []element.KeyGroup
 		earliest, next, waits := element.MaxTime, element.MaxTime, false
 		for g := range element.KeyGroup(groups) {
-			all := m.due(d, g, element.MaxTime)
+			all := m.firsts(d, g)
 			switch {
 			case len(all) == 0:
-			case all[0].Fire <= by:
+			case slices.Min(all) <= by:
 				want = append(want, g)
-				earliest = min(earliest, all[0].Fire)
+				earliest = min(earliest, slices.Min(all))
 			default:
-				next, waits = min(next, all[0].Fire), true
+				next, waits = min(next, slices.Min(all)), true
+			}
+			if due := len(all) > 0 && slices.Min(all) <= by; m.set.IsDue(d, g, by) != due {
+				t.Fatalf("group %d is due: %v", g, !due)
 			}
 		}
-		if len(got) > 0 && m.due(d, got[0], by)[0].Fire != earliest {
+		if len(got) > 0 && slices.Min(m.firsts(d, got[0])) != earliest {
 			t.Fatalf("group %d comes first, but not its timer", got[0])
 		}
 		if slices.Sort(got); !slices.Equal(got, want) {
@@ -160,7 +210,7 @@ func (m *model) check(t *rapid.T) {
 func TestSetAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{set: timer.NewSet(groups)}
-		t.Repeat(map[string]func(*rapid.T){"put": m.put, "remove": m.remove, "take": m.take, "": m.check})
+		t.Repeat(map[string]func(*rapid.T){"put": m.put, "remove": m.remove, "take": m.take, "park": m.park, "": m.check})
 	})
 }
 
