@@ -121,6 +121,16 @@ type Stored interface {
 // OnDisk says that the bytes are on disk and not in memory.
 func (c *Chunk) OnDisk() bool { return c.Data == nil && c.Stored != nil }
 
+// Parted is what was stored in parts that can be loaded by themselves.
+type Parted interface {
+	Stored
+	// Parts is the number of parts, at least 1, and PartSize the bytes of one.
+	Parts() int
+	PartSize(i int) int
+	// LoadParts appends the parts from one on and before another to dst.
+	LoadParts(dst []byte, from, to int) ([]byte, error)
+}
+
 // Size is the number of bytes of the chunk, wherever they are.
 func (c *Chunk) Size() int {
 	if c.OnDisk() {

@@ -119,7 +119,7 @@ func (w *Writer) end(b *buffer, blocks *[]element.Block) (free []byte, err error
 	data := b.data
 	block := element.Block{Data: data, Count: b.count, MinTime: b.minTime, Window: b.window}
 	*b = buffer{window: b.window}
-	if err := w.spill.Block(&block); err != nil {
+	if err := w.spill.Block(&block, w.parterOf(b)); err != nil {
 		return nil, err
 	}
 	switch {
@@ -134,6 +134,17 @@ func (w *Writer) end(b *buffer, blocks *[]element.Block) (free []byte, err error
 	w.sealed += int64(block.Resident())
 	*blocks = append(*blocks, block)
 	return free, nil
+}
+
+// parterOf divides the blocks of a buffer into parts; nil if they have none.
+func (w *Writer) parterOf(b *buffer) *Parter {
+	if !w.want.Parts || b == &w.plain {
+		return nil
+	}
+	if w.parter == nil {
+		w.parter = NewParter(w.layout)
+	}
+	return w.parter
 }
 
 // relieve seals the largest blocks but one, if all that are being filled take

@@ -12,8 +12,10 @@ import (
 // Disk takes runs of bytes that memory has no room for. Implementations are
 // safe for concurrent use. Their errors, and those of loading, wrap [ErrDisk].
 type Disk interface {
-	// Store writes data, which is the caller's again when it returns.
-	Store(data []byte) (element.Stored, error)
+	// Store writes some parts, one after the other, which are the caller's again
+	// when it returns. If there are several, what is returned may be an
+	// [element.Parted].
+	Store(parts ...[]byte) (element.Stored, error)
 }
 
 // ErrDisk is wrapped by all errors of a disk: it is full, has no quota left,
@@ -65,28 +67,50 @@ func (s *Spill) openBytes() int64 {
 	return max(openBytesMin, s.Memory.Limit()/openShare)
 }
 
+// takes says whether so many bytes go to disk now.
+func (s *Spill) takes(bytes int) bool {
+	return s.Over() && bytes >= cmp.Or(s.StoreMin, storeMin)
+}
+
+// store puts bytes on disk.
+func (s *Spill) store(parts ...[]byte) (element.Stored, error) {
+	stored, err := s.Disk.Store(parts...)
+	if err != nil {
+		return nil, fmt.Errorf("spill: %w", err)
+	}
+	return stored, nil
+}
+
 // Chunk returns the chunk in its place: in memory, or on disk if the budget is
 // exceeded. On disk it is a copy, and data is the caller's.
 func (s *Spill) Chunk(data []byte) (element.Chunk, error) {
-	if !s.Over() || len(data) < cmp.Or(s.StoreMin, storeMin) {
+	if !s.takes(len(data)) {
 		return element.Chunk{Data: data}, nil
 	}
-	stored, err := s.Disk.Store(data)
+	stored, err := s.store(data)
 	if err != nil {
-		return element.Chunk{}, fmt.Errorf("spill %d bytes: %w", len(data), err)
+		return element.Chunk{}, err
 	}
 	return element.Chunk{Stored: stored}, nil
 }
 
-// Block puts the elements of a block in their place, as Chunk does.
-func (s *Spill) Block(b *element.Block) error {
-	if b.Stored != nil {
+// Block puts the elements of a block in their place, as Chunk does, in parts if
+// parter is not nil.
+func (s *Spill) Block(b *element.Block, parter *Parter) error {
+	if b.Stored != nil || !s.takes(len(b.Data)) {
 		return nil
 	}
-	c, err := s.Chunk(b.Data)
+	parts := [][]byte{b.Data}
+	var err error
+	if n := partsFor(len(b.Data)); parter != nil && n > 1 {
+		parts, err = parter.Split(b.Data, n)
+	}
+	if err == nil {
+		b.Stored, err = s.store(parts...)
+	}
 	if err != nil {
 		return fmt.Errorf("block of %d elements: %w", b.Count, err)
 	}
-	b.Data, b.Stored = c.Data, c.Stored
+	b.Data = nil
 	return nil
 }

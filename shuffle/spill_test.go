@@ -19,7 +19,8 @@ type memDisk struct {
 	fails         error
 }
 
-func (d *memDisk) Store(data []byte) (element.Stored, error) {
+func (d *memDisk) Store(parts ...[]byte) (element.Stored, error) {
+	data := bytes.Join(parts, nil)
 	if d.fails != nil {
 		return nil, fmt.Errorf("%w: %w", shuffle.ErrDisk, d.fails)
 	}
@@ -27,7 +28,7 @@ func (d *memDisk) Store(data []byte) (element.Stored, error) {
 		d.least = len(data)
 	}
 	d.stored++
-	return memStored(bytes.Clone(data)), nil
+	return memStored(data), nil
 }
 
 type memStored []byte

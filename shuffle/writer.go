@@ -21,6 +21,8 @@ type Partitions struct {
 	// Groups is the number of key groups for keyed consumers, 0 if there are
 	// none.
 	Groups int
+	// Parts says that what goes to disk of a key group is read part by part.
+	Parts bool
 	// Windows partitions either form by window besides: a block holds elements
 	// of one window only, and an element of several is written once for each.
 	Windows bool
@@ -51,6 +53,7 @@ type Writer struct {
 	// keys alone.
 	quick   quick
 	scatter *scatter // made when it is needed
+	parter  *Parter  // made when it is needed
 	spill   *Spill
 	out     Output
 	// sealed is what the blocks of out take in memory, and open what those that
@@ -265,7 +268,7 @@ func (w *Writer) WriteBlock(b element.Block) error {
 
 // addBlock adds a block to the plain ones.
 func (w *Writer) addBlock(b element.Block) error {
-	if err := w.spill.Block(&b); err != nil {
+	if err := w.spill.Block(&b, nil); err != nil {
 		return err
 	}
 	if cap(b.Data) > 2*len(b.Data) {

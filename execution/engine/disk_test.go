@@ -27,7 +27,8 @@ type fakeDisk struct {
 	stored, loaded atomic.Int64
 }
 
-func (d *fakeDisk) Store(data []byte) (element.Stored, error) {
+func (d *fakeDisk) Store(parts ...[]byte) (element.Stored, error) {
+	data := bytes.Join(parts, nil)
 	if d.fails != nil && d.fails() {
 		return nil, fmt.Errorf("%w: no space left", shuffle.ErrDisk)
 	}
@@ -37,7 +38,7 @@ func (d *fakeDisk) Store(data []byte) (element.Stored, error) {
 	if d.quota != nil {
 		d.quota.Add(int64(len(data)))
 	}
-	return &fakeStored{d, bytes.Clone(data)}, nil
+	return &fakeStored{d, data}, nil
 }
 
 type fakeStored struct {

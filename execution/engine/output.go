@@ -62,6 +62,7 @@ func newPipes(p *plan.Plan) []*pipe {
 			want := &wants[s.Input.Edge]
 			if s.Input.Keyed {
 				want.Groups = p.KeyGroups
+				want.Parts = want.Parts || !loads(s)
 			} else {
 				want.Plain = true
 			}

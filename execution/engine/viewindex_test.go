@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -285,8 +286,9 @@ func asStrings(all [][]byte) (s []string) {
 // copyingDisk is a disk of stored bytes.
 type copyingDisk struct{ loads int }
 
-func (d *copyingDisk) Store(data []byte) (element.Stored, error) {
-	return storedBytes{data: slices.Clone(data), loads: &d.loads}, nil
+func (d *copyingDisk) Store(parts ...[]byte) (element.Stored, error) {
+	data := bytes.Join(parts, nil)
+	return storedBytes{data: data, loads: &d.loads}, nil
 }
 
 // TestShownViewOnDisk shows that what a window is to show goes to disk when

@@ -227,7 +227,7 @@ func benchmarkParts(b *testing.B, keys int) {
 	defer disk.Close()
 	spill := &shuffle.Spill{Memory: budget, Disk: disk}
 	for i := range groups[0] {
-		if err := spill.Block(&groups[0][i]); err != nil {
+		if err := spill.Block(&groups[0][i], nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -29,6 +29,10 @@ type fakeDisk struct {
 	// stored counts bytes, loads counts operations; observe is called by all.
 	stored, loads int
 	observe       func()
+	// parter divides what is stored into as many parts as parts says, or leaves it
+	// in memory if that is 0; nil, and nothing is divided.
+	parter *shuffle.Parter
+	parts  func() int
 }
 
 var errFake = fmt.Errorf("fake %w", shuffle.ErrDisk)
@@ -44,14 +48,46 @@ func (d *fakeDisk) use() error {
 	return nil
 }
 
-func (d *fakeDisk) Store(data []byte) (element.Stored, error) {
-	d.stored += len(data)
-	return &fakeStored{d, bytes.Clone(data)}, d.use()
+func (d *fakeDisk) Store(parts ...[]byte) (element.Stored, error) {
+	for _, p := range parts {
+		d.stored += len(p)
+	}
+	return newFakeStored(d, parts), d.use()
 }
 
 type fakeStored struct {
 	disk *fakeDisk
 	data []byte
+	ends []int // of the parts
+}
+
+func newFakeStored(d *fakeDisk, parts [][]byte) *fakeStored {
+	s := &fakeStored{disk: d, data: bytes.Join(parts, nil)}
+	end := 0
+	for _, p := range parts {
+		end += len(p)
+		s.ends = append(s.ends, end)
+	}
+	return s
+}
+
+func (s *fakeStored) Parts() int { return len(s.ends) }
+
+func (s *fakeStored) start(i int) int {
+	if i == 0 {
+		return 0
+	}
+	return s.ends[i-1]
+}
+
+func (s *fakeStored) PartSize(i int) int { return s.ends[i] - s.start(i) }
+
+func (s *fakeStored) LoadParts(dst []byte, from, to int) ([]byte, error) {
+	data, err := s.Load()
+	if err != nil {
+		return dst, err
+	}
+	return append(dst, data[s.start(from):s.start(to)]...), nil
 }
 
 func (s *fakeStored) Size() int { return len(s.data) }
@@ -76,9 +112,22 @@ func (s *fakeStored) Load() ([]byte, error) {
 func (d *fakeDisk) store(blocks []element.Block) []element.Block {
 	stored := slices.Clone(blocks)
 	for i := range stored {
-		if b := &stored[i]; len(b.Data) > 0 {
-			b.Data, b.Stored = nil, &fakeStored{d, b.Data}
+		b := &stored[i]
+		if len(b.Data) == 0 {
+			continue
 		}
+		parts := [][]byte{b.Data}
+		if d.parter != nil {
+			n := d.parts()
+			if n == 0 {
+				continue
+			}
+			var err error
+			if parts, err = d.parter.Split(b.Data, n); err != nil {
+				panic(err) // these are elements
+			}
+		}
+		b.Data, b.Stored = nil, newFakeStored(d, parts)
 	}
 	return stored
 }
@@ -124,6 +173,14 @@ func TestPartsAgainstDefinition(t *testing.T) {
 					t.Fatal(err)
 				}
 				records := drawLong(t, w)
+				if rapid.Bool().Draw(t, "in parts") {
+					k := kind(w, output)
+					disk.parter = shuffle.NewParter(&shuffle.Layout{Value: coder.Must(coder.KV, k.Key, k.Value), Window: k.Windowing.Window})
+					most := rapid.SampledFrom([]int{0, 4, shuffle.PartsMax}).Draw(t, "parts")
+					disk.parts = func() int {
+						return rapid.SampledFrom([]int{shuffle.PartsMax, most}).Draw(t, "parts of a block")
+					}
+				}
 				input := cutIntoBlocks(t, records)
 				if rapid.Bool().Draw(t, "stored") {
 					input = disk.store(input)

@@ -31,6 +31,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -159,42 +160,76 @@ func (d *Disk) Close() error {
 // errClosed is the answer of a disk that was closed.
 var errClosed = errors.New("closed")
 
-// Store writes data, which is the caller's again when it returns.
-func (d *Disk) Store(data []byte) (element.Stored, error) {
-	if len(data) > regionMax {
-		return nil, fmt.Errorf("%w: store %d bytes: a region has at most %d", shuffle.ErrDisk, len(data), regionMax)
+// Store writes the parts of a region, which are the caller's again when it
+// returns.
+func (d *Disk) Store(parts ...[]byte) (element.Stored, error) {
+	size := 0
+	for _, data := range parts {
+		size += len(data)
+	}
+	r, err := d.store(parts, size)
+	if err != nil {
+		return nil, fmt.Errorf("%w: store %d bytes in %s: %w", shuffle.ErrDisk, size, d.params.Dir, err)
+	}
+	return r, nil
+}
+
+func (d *Disk) store(parts [][]byte, size int) (*region, error) {
+	if size+headerSize*len(parts) > regionMax {
+		return nil, fmt.Errorf("a region has at most %d", regionMax)
 	}
 	scratch := d.scratch()
 	defer d.free(scratch)
-	h := header{size: uint32(len(data))}
-	packed := (*scratch)[:headerSize]
-	packed, h.codec = d.packer.pack(packed, data, d.params.Quota.OverShare(scarceShare))
+	stored := make([]part, len(parts))
+	packed := d.pack((*scratch)[:0], parts, stored)
 	*scratch = packed
-	h.stored = uint32(len(packed) - headerSize)
 
 	if err := d.admit(int64(len(packed))); err != nil {
-		return nil, fmt.Errorf("%w: store %d bytes in %s: %w", shuffle.ErrDisk, len(data), d.params.Dir, err)
+		return nil, err
 	}
 	s, at, err := d.reserve(int64(len(packed)))
 	if err != nil {
-		return nil, fmt.Errorf("%w: store %d bytes in %s: %w", shuffle.ErrDisk, len(data), d.params.Dir, explain(err))
+		return nil, explain(err)
 	}
-	h.segment, h.offset = s.id, uint64(at)
-	h.put(packed)
 	place := extent{s, at, at + int64(len(packed))}
+	putHeaders(packed, place, stored)
 	d.packer.measure(&d.packer.writing, len(packed), func() { _, err = s.file.WriteAt(packed, at) })
 	if err != nil {
 		place.release()
-		return nil, fmt.Errorf("%w: store %d bytes at %d of %s: %w", shuffle.ErrDisk, len(data), at, s.file.Name(), explain(err))
+		return nil, fmt.Errorf("at %d of %s: %w", at, s.file.Name(), explain(err))
 	}
 	d.wrote(s)
-	return newRegion(place, h), nil
+	return newRegion(place, stored), nil
 }
 
-func newRegion(place extent, h header) *region {
-	r := &region{segment: place.segment, header: h}
-	runtime.AddCleanup(r, extent.release, place)
-	return r
+// pack appends what is to be stored of the parts, each with a header, in which the
+// place is missing.
+func (d *Disk) pack(dst []byte, parts [][]byte, stored []part) []byte {
+	scarce := d.params.Quota.OverShare(scarceShare)
+	for i, data := range parts {
+		dst = slices.Grow(dst, headerSize+len(data))
+		start := len(dst)
+		h := header{size: uint32(len(data))}
+		dst, h.codec = d.packer.pack(dst[:start+headerSize], data, scarce)
+		h.stored = uint32(len(dst) - start - headerSize)
+		dst[start+codecAt] = byte(h.codec)
+		stored[i] = part{size: h.size, stored: headerSize + h.stored}
+	}
+	return dst
+}
+
+// putHeaders writes the headers of the parts before each.
+func putHeaders(packed []byte, place extent, stored []part) {
+	at := place.from
+	for _, p := range stored {
+		h := header{
+			codec: codec(packed[codecAt]), size: p.size, stored: p.stored - headerSize,
+			offset: uint64(at), segment: place.segment.id,
+		}
+		h.put(packed)
+		packed = packed[p.stored:]
+		at += int64(p.stored)
+	}
 }
 
 // explain says of a full disk in plain words what it is.

@@ -68,6 +68,20 @@ func mustStore(t rapid.TB, d *Disk, data []byte) element.Stored {
 	return s
 }
 
+// headerOf is the header of a region of one part.
+func headerOf(t *testing.T, r *region) header {
+	t.Helper()
+	b := make([]byte, r.parts[0].stored)
+	if err := r.segment.read(b, r.offset); err != nil {
+		t.Fatal(err)
+	}
+	h, _, err := cutRegion(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
 // asRegion is the region that was stored.
 func asRegion(t *testing.T, s element.Stored) *region {
 	t.Helper()
@@ -168,7 +182,7 @@ func TestCompressionIsMeasured(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			s := mustStore(t, open(t, Params{Ratio: test.ratio}), test.data)
-			if h := asRegion(t, s).header; h.codec != test.want || h.codec == zstandard && h.stored >= h.size {
+			if h := headerOf(t, asRegion(t, s)); h.codec != test.want || h.codec == zstandard && h.stored >= h.size {
 				t.Errorf("%d bytes are stored as %d with codec %v, want codec %v", h.size, h.stored, h.codec, test.want)
 			}
 			checkLoad(t, s, test.data)
@@ -187,7 +201,7 @@ func TestCompressionIsTriedAgain(t *testing.T) {
 	}
 	packed := 0
 	for range 100 {
-		if s := mustStore(t, d, text(8<<10)); asRegion(t, s).header.codec == zstandard {
+		if s := mustStore(t, d, text(8<<10)); headerOf(t, asRegion(t, s)).codec == zstandard {
 			packed++
 		}
 	}
@@ -374,7 +388,7 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	if len(kept) != 4 || !errors.Is(err, shuffle.ErrDisk) || !errors.Is(err, syscall.ENOSPC) ||
-		!strings.Contains(err.Error(), "store 10000 bytes at 40192 of mem: the disk is full") {
+		!strings.Contains(err.Error(), ": at 40192 of mem: the disk is full") {
 		t.Errorf("error %v after %d regions, want one of a full disk after 4", err, len(kept))
 	}
 	for i, s := range kept {
@@ -423,6 +437,41 @@ func TestFailingFiles(t *testing.T) {
 	})
 }
 
+// Parts are loaded by themselves, whichever of them are compressed.
+func TestParts(t *testing.T) {
+	d := open(t, Params{})
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) []byte {
+			size := rapid.IntRange(0, 3*packedMin).Draw(t, "size")
+			if rapid.Bool().Draw(t, "text") {
+				return text(size)
+			}
+			return noise(size, uint64(size))
+		}), 1, 5).Draw(t, "parts")
+		stored, err := d.Store(parts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkLoad(t, stored, bytes.Join(parts, nil))
+		p, ok := stored.(element.Parted)
+		if !ok || p.Parts() != len(parts) {
+			t.Fatalf("%T is not in %d parts", stored, len(parts))
+		}
+		from := rapid.IntRange(0, len(parts)).Draw(t, "from")
+		to := rapid.IntRange(from, len(parts)).Draw(t, "to")
+		dst := text(rapid.IntRange(0, 100).Draw(t, "before"))
+		want := slices.Concat(dst, bytes.Join(parts[from:to], nil))
+		if got, err := p.LoadParts(dst, from, to); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("parts %d to %d: %d bytes, want %d, error %v", from, to, len(got), len(want), err)
+		}
+		for i := range parts {
+			if p.PartSize(i) != len(parts[i]) {
+				t.Errorf("part %d has %d bytes, want %d", i, p.PartSize(i), len(parts[i]))
+			}
+		}
+	})
+}
+
 // Whatever byte of a segment is another one, and wherever it ends, nothing but
 // what was stored is loaded.
 func TestDamageIsNoticed(t *testing.T) {
@@ -433,7 +482,7 @@ func TestDamageIsNoticed(t *testing.T) {
 	for _, data := range wants {
 		all = append(all, asRegion(t, mustStore(t, d, data)))
 	}
-	if all[1].header.codec != zstandard {
+	if headerOf(t, all[1]).codec != zstandard {
 		t.Fatal("nothing is compressed")
 	}
 	file := files.files[0]
@@ -470,7 +519,7 @@ func TestDamageIsNoticed(t *testing.T) {
 	}
 	// Regions that are whole, but elsewhere.
 	file.data = bytes.Clone(whole)
-	file.data = append(file.data[:fileHeaderSize], whole[all[3].header.offset:]...)
+	file.data = append(file.data[:fileHeaderSize], whole[all[3].offset:]...)
 	file.data = append(file.data, whole...)
 	if look("another region", 0) == 0 {
 		t.Error("a region in the place of another is not noticed")
@@ -497,7 +546,7 @@ func FuzzCutRegion(f *testing.F) {
 					t.Fatalf("header %+v of a region of %d bytes", h, len(body))
 				}
 				if h.codec == zstandard && h.size < 1<<20 {
-					if data, err := p.unpack(body, int(h.size)); err == nil && len(data) != int(h.size) {
+					if data, err := p.unpack(nil, body, int(h.size)); err == nil && len(data) != int(h.size) {
 						t.Fatalf("unpacked %d bytes, not %d", len(data), h.size)
 					}
 				}

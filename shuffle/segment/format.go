@@ -17,7 +17,7 @@ import (
 //	               size of the data (4), of what is stored (4), offset of the
 //	               header in the file (8), number of the segment (8)
 //
-// Regions stand back to back, in the order in which their place was reserved.
+// A region of several parts is as many of these. They stand back to back, in the order in which their place was reserved.
 // One whose writing has failed is a hole that nothing refers to. Its own place
 // and number are in a region's header so that bytes which have gone astray are
 // not taken for others.
@@ -27,6 +27,7 @@ const (
 	fileHeaderSize = 32
 	regionMagic    = 0x47455247
 	headerSize     = 40
+	codecAt        = 12 // in a header
 )
 
 // codec says how a region is stored.
@@ -91,7 +92,7 @@ type header struct {
 // room.
 func (h *header) put(region []byte) {
 	binary.LittleEndian.PutUint32(region[8:], regionMagic)
-	binary.LittleEndian.PutUint32(region[12:], uint32(h.codec))
+	binary.LittleEndian.PutUint32(region[codecAt:], uint32(h.codec))
 	binary.LittleEndian.PutUint32(region[16:], h.size)
 	binary.LittleEndian.PutUint32(region[20:], h.stored)
 	binary.LittleEndian.PutUint64(region[24:], h.offset)
@@ -119,7 +120,7 @@ func cutRegion(b []byte) (header, []byte, error) {
 	if sum := binary.LittleEndian.Uint64(b); sum != xxhash.Sum64(b[8:headerSize+len(body)]) {
 		return header{}, nil, fmt.Errorf("%w: checksum", errCorrupt)
 	}
-	c := binary.LittleEndian.Uint32(b[12:])
+	c := binary.LittleEndian.Uint32(b[codecAt:])
 	switch {
 	case c > uint32(zstandard):
 		return header{}, nil, fmt.Errorf("%w: %v", errCorrupt, codec(c))

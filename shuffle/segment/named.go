@@ -129,14 +129,10 @@ func (d *Disk) at(p element.Place) (*region, error) {
 	if p.Bytes < headerSize || p.Offset < fileHeaderSize || p.Offset+uint64(p.Bytes) > uint64(s.size) {
 		return nil, fmt.Errorf("%w: the file ends at %d", errCorrupt, s.size)
 	}
-	h := header{segment: p.File, offset: p.Offset, size: p.Size, stored: p.Bytes - headerSize}
-	if h.size != h.stored {
-		h.codec = zstandard
-	}
 	d.mu.Lock()
 	s.references++
 	d.mu.Unlock()
-	r := newRegion(extent{s, int64(p.Offset), int64(p.Offset) + int64(p.Bytes)}, h)
+	r := newRegion(extent{s, int64(p.Offset), int64(p.Offset) + int64(p.Bytes)}, []part{{size: p.Size, stored: p.Bytes}})
 	d.found.regions[p] = r
 	return r, nil
 }

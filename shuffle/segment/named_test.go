@@ -168,3 +168,24 @@ func TestUnnamedSegmentsHaveNoPlace(t *testing.T) {
 		t.Errorf("got %v, %v", p, err)
 	}
 }
+
+// What was stored in parts is found as a whole.
+func TestNamedParts(t *testing.T) {
+	dir := t.TempDir()
+	parts := [][]byte{noise(100, 1), text(2 * packedMin), nil, noise(50, 2)}
+	before := open(t, Params{Dir: dir, Named: true})
+	stored, err := before.Store(parts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := place(t, stored)
+	after := open(t, Params{Dir: dir, Named: true})
+	found, err := after.At(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkLoad(t, found, bytes.Join(parts, nil))
+	if again := place(t, found); again != p {
+		t.Errorf("found at %+v, stored at %+v", again, p)
+	}
+}

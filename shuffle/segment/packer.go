@@ -3,6 +3,7 @@ package segment
 import (
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,18 +138,18 @@ func (p *packer) pays(packed, size int, scarce bool) bool {
 	return true
 }
 
-// unpack returns the size bytes that were compressed.
-func (p *packer) unpack(packed []byte, size int) ([]byte, error) {
+// unpack appends the size bytes that were compressed.
+func (p *packer) unpack(dst, packed []byte, size int) ([]byte, error) {
 	decoder, err := p.decoder()
 	if err != nil {
 		return nil, fmt.Errorf("zstd: %w", err)
 	}
-	data, err := decoder.DecodeAll(packed, make([]byte, 0, size))
+	data, err := decoder.DecodeAll(packed, slices.Grow(dst, size))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
-	if len(data) != size {
-		return nil, fmt.Errorf("%w: %d bytes, want %d", errCorrupt, len(data), size)
+	if len(data) != len(dst)+size {
+		return nil, fmt.Errorf("%w: %d bytes, want %d", errCorrupt, len(data)-len(dst), size)
 	}
 	return data, nil
 }
