@@ -153,6 +153,9 @@ func (w *Writer) take(data []byte) (int, error) {
 	if w.want.Groups > 0 {
 		// A quarter more than an even share, so that most need no second block.
 		share := max(int64(len(data)), w.want.Expected-w.out.Bytes) / int64(w.want.Groups)
+		if w.spill.Over() { // all blocks together have to fit, or they go to disk while they are small
+			share = min(share, w.spill.openBytes()/int64(2*w.want.Groups))
+		}
 		w.groupSizes = groupSizes.expecting(int(min(share*5/4, int64(groupSizes.max))))
 	}
 	for len(all.data) < len(data) {
