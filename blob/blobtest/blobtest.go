@@ -156,8 +156,16 @@ func testRanges(t *testing.T, s Subject) {
 		offset, size int64
 		ends         bool // before the range does
 	}{
-		{0, 1, false}, {0, 10_000, false}, {9_999, 1, false}, {5_000, 33, false},
-		{0, 10_001, true}, {9_990, 20, true}, {9_990, 100, true}, {10_000, 1, true}, {10_020, 4, true}, {50_000, 1, true},
+		{0, 1, false},
+		{0, 10_000, false},
+		{9_999, 1, false},
+		{5_000, 33, false},
+		{0, 10_001, true},
+		{9_990, 20, true},
+		{9_990, 100, true},
+		{10_000, 1, true},
+		{10_020, 4, true},
+		{50_000, 1, true},
 	} {
 		body, err := store.GetRange(ctx, "r", r.offset, r.size)
 		if err != nil {

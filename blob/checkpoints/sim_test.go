@@ -130,31 +130,27 @@ func (r *runner) carryOut(i int, killed bool) {
 		r.take(r.recovery.Step(o))
 		r.recovered()
 	default:
-		switch act.(type) {
-		case checkpoint.ReleaseCut, checkpoint.Report, checkpoint.Fenced:
-		default:
-			r.step(o)
-		}
+		r.step(o)
 	}
 }
 
 func (r *runner) step(e checkpoint.Event) { r.take(r.coordinator.Step(r.w.now, e)) }
 
-// take looks at new acts: what is for users is for the world.
+// take looks at new acts. Those that are not answered are done at once: the next
+// act may be another cut.
 func (r *runner) take(acts []checkpoint.Act) {
 	for _, act := range acts {
-		switch act := act.(type) {
-		case checkpoint.Report:
-			if act.Entry != nil {
-				r.w.committed(r, act.Entry)
-			}
-		case checkpoint.Fenced:
+		if checkpoint.IsAnswered(act) {
+			r.pending = append(r.pending, act)
+			continue
+		}
+		r.exec.Do(r.w.t.Context(), act)
+		if report, ok := act.(checkpoint.Report); ok && report.Entry != nil {
+			r.w.committed(r, report.Entry)
+		}
+		if _, ok := act.(checkpoint.Fenced); ok {
 			r.fenced = true
 			r.w.fences++
-		case checkpoint.ReleaseCut:
-			r.Release() // at once: the next act may be another cut
-		default:
-			r.pending = append(r.pending, act)
 		}
 	}
 }

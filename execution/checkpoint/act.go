@@ -1,8 +1,8 @@
 package checkpoint
 
-// Act is something to be done outside. Each act is answered by an Outcome, those
-// of the user excepted: Report, Fenced and ReleaseCut. Acts that were given out
-// together, or whose outcomes have not come, may be carried out at once.
+// Act is something to be done outside. Each act that IsAnswered is answered by an
+// Outcome. Acts that were given out together, or whose outcomes have not come, may
+// be carried out at once.
 //
 //sumtype:decl
 type Act interface{ isAct() }
@@ -57,6 +57,16 @@ func (CheckFiles) isAct() {}
 func (Delete) isAct()     {}
 func (Report) isAct()     {}
 func (Fenced) isAct()     {}
+
+// IsAnswered reports whether an act is to be answered by an Outcome.
+func IsAnswered(act Act) bool {
+	switch act.(type) {
+	case ReleaseCut, Report, Fenced:
+		return false
+	case TakeCut, Upload, PutEntry, ReadEntry, PutLatest, ReadLatest, ListLog, ListData, CheckFiles, Delete:
+	}
+	return true
+}
 
 // Result is how an act has ended.
 type Result int

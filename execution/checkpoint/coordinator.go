@@ -77,7 +77,8 @@ type Coordinator struct {
 }
 
 type request struct {
-	Request
+	id    RequestID
+	kind  EntryKind
 	tries int
 }
 
@@ -143,7 +144,7 @@ func (c *Coordinator) Step(now time.Time, event Event) []Act {
 	switch e := event.(type) {
 	case Tick:
 	case Request:
-		c.requests = append(c.requests, request{Request: e})
+		c.requests = append(c.requests, request{id: e.ID, kind: e.Kind})
 	case Forget:
 		for _, k := range c.entries {
 			if k.Slot == e.Slot && k.Kind == Savepoint {
@@ -229,7 +230,7 @@ func (c *Coordinator) begin(now time.Time) {
 	}
 	kind := Checkpoint
 	for _, r := range c.requests {
-		if r.Kind == Savepoint {
+		if r.kind == Savepoint {
 			kind = Savepoint
 		}
 	}
@@ -329,7 +330,7 @@ func (c *Coordinator) giveUp(now time.Time) {
 	report := Report{Problem: a.problem}
 	for _, r := range a.requests {
 		if r.tries++; r.tries >= c.cfg.MaxTries {
-			report.Requests = append(report.Requests, r.ID)
+			report.Requests = append(report.Requests, r.id)
 		} else {
 			c.requests = append(c.requests, r)
 		}
@@ -376,7 +377,7 @@ func (c *Coordinator) committed() {
 	c.files.collect()
 	report := Report{Entry: a.entry}
 	for _, r := range a.requests {
-		report.Requests = append(report.Requests, r.ID)
+		report.Requests = append(report.Requests, r.id)
 	}
 	c.do(report)
 	c.phase = pointing

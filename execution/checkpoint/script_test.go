@@ -166,9 +166,7 @@ func (s *script) step(e Event) { s.give(s.c.Step(s.at(), e)) }
 func (s *script) give(acts []Act) {
 	for _, act := range acts {
 		fmt.Fprintln(&s.out, actText(act))
-		switch act.(type) {
-		case Report, Fenced, ReleaseCut:
-		default:
+		if IsAnswered(act) {
 			s.acts = append(s.acts, act)
 		}
 	}
