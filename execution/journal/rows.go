@@ -79,34 +79,29 @@ func (c *Commit) Changes() (*state.Changes, error) {
 	return out, nil
 }
 
-// Stored calls f with all bytes on disk that rows of the commit refer to.
-func (c *Commit) Stored(f func(element.Stored)) {
-	chunk := func(c *element.Chunk) {
-		if c.Stored != nil {
-			f(c.Stored)
-		}
-	}
+// Bytes is about how large the rows of the commit are.
+func (c *Commit) Bytes() int {
+	n := c.State.Bytes()
 	for i := range c.Queued {
-		storedOf(&c.Queued[i].Block, chunk)
+		n += rowBytes + inlineSize(&c.Queued[i].Block)
 	}
 	for i := range c.Side {
-		storedOf(&c.Side[i].Block, chunk)
+		n += rowBytes + inlineSize(&c.Side[i].Block)
+	}
+	for i := range c.Timers {
+		n += rowBytes + len(c.Timers[i].Data)
 	}
 	for i := range c.Shown {
+		n += rowBytes
 		for j := range c.Shown[i].Chunks {
-			chunk(&c.Shown[i].Chunks[j])
+			n += inlineChunk(&c.Shown[i].Chunks[j])
 		}
 	}
+	return n + rowBytes*(len(c.Consumed)+len(c.Stages)+len(c.Metrics))
 }
 
-func storedOf(b *element.Block, f func(*element.Chunk)) {
-	f(&element.Chunk{Data: b.Data, Stored: b.Stored})
-	for _, p := range b.Pages {
-		for i := range p.Chunks {
-			f(&p.Chunks[i])
-		}
-	}
-}
+// rowBytes is about what a row takes besides its data.
+const rowBytes = 64
 
 func blockKey(n element.Number) []byte {
 	return binary.BigEndian.AppendUint64([]byte{rowBlock}, uint64(n))
@@ -146,11 +141,22 @@ func (b *SideBlock) put(out *state.Changes) error {
 	return err
 }
 
+// inlineSize is what of a block stands in its row.
 func inlineSize(b *element.Block) int {
-	if b.Stored != nil {
+	n := inlineChunk(&element.Chunk{Data: b.Data, Stored: b.Stored})
+	for _, p := range b.Pages {
+		for i := range p.Chunks {
+			n += inlineChunk(&p.Chunks[i])
+		}
+	}
+	return n
+}
+
+func inlineChunk(c *element.Chunk) int {
+	if c.Stored != nil {
 		return 0
 	}
-	return len(b.Data)
+	return len(c.Data)
 }
 
 // appendBlock appends what is the same for all blocks.

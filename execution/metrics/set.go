@@ -127,10 +127,24 @@ func (s *Set) Len() int { return len(s.cells) }
 func (s *Set) Infos() []Info {
 	out := make([]Info, 0, len(s.cells))
 	for _, key := range slices.Sorted(maps.Keys(s.cells)) {
-		e := s.cells[key]
-		out = append(out, Info{URN: e.urn, Type: e.typ, Labels: e.labels, Payload: e.value.encode()})
+		out = append(out, s.cells[key].info())
 	}
 	return out
+}
+
+// Of returns the infos with these keys, in their order.
+func (s *Set) Of(keys map[string]bool) []Info {
+	out := make([]Info, 0, len(keys))
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		if e := s.cells[key]; e != nil {
+			out = append(out, e.info())
+		}
+	}
+	return out
+}
+
+func (e *entry) info() Info {
+	return Info{URN: e.urn, Type: e.typ, Labels: e.labels, Payload: e.value.encode()}
 }
 
 // KeyOf is an unambiguous name of URN and labels. Every part is preceded by its

@@ -46,7 +46,7 @@ func table() []layer {
 			{packages: "state/pebblestore"},
 		},
 		6: {
-			{packages: "execution/engine"},
+			{packages: "execution/engine execution/journal/jobdb"},
 			{packages: "translate", protos: true},
 			{packages: "fnapi", protos: true},
 		},

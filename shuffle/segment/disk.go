@@ -29,7 +29,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -119,23 +118,18 @@ type Disk struct {
 
 // Open makes a disk in a directory.
 func Open(p Params) (*Disk, error) {
-	info, err := os.Stat(p.Dir)
-	if err == nil && !info.IsDir() {
-		err = syscall.ENOTDIR
-	}
+	p = p.withDefaults()
+	names, err := p.Files.List(p.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w: directory of segments: %w", shuffle.ErrDisk, err)
 	}
-	p = p.withDefaults()
 	d := &Disk{
 		params: p, packer: newPacker(p.Ratio, p.Codecs), account: p.Quota.Account("segments"),
 		open: make(map[*segment]struct{}),
 	}
 	d.packer.now = now
 	if p.Named {
-		if err := d.find(); err != nil {
-			return nil, fmt.Errorf("%w: segments in %s: %w", shuffle.ErrDisk, p.Dir, err)
-		}
+		d.find(names)
 	}
 	return d, nil
 }

@@ -20,6 +20,8 @@ type faulty struct {
 	files                           []*memFile
 }
 
+func (f *faulty) List(string) ([]string, error) { return nil, nil }
+
 func (f *faulty) CreateTemp(string) (File, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -33,12 +33,8 @@ type found struct {
 	regions  map[element.Place]*region
 }
 
-// find looks for named segments.
-func (d *Disk) find() error {
-	names, err := d.params.Files.List(d.params.Dir)
-	if err != nil {
-		return err
-	}
+// find looks for segments among the names of files.
+func (d *Disk) find(names []string) {
 	d.found = &found{names: make(map[uint64]string), segments: make(map[uint64]*segment), regions: make(map[element.Place]*region)}
 	for _, name := range names {
 		if id, ok := idOf(name); ok {
@@ -46,7 +42,6 @@ func (d *Disk) find() error {
 			d.last = max(d.last, id)
 		}
 	}
-	return nil
 }
 
 // create makes the file of a segment. The caller holds mu.

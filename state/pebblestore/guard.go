@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -16,12 +17,16 @@ import (
 // what it cannot write, or ends the process; it has files to lose. A temporary
 // table has none. So once something has failed, the guard remembers it for
 // whoever asks the table next, and from then on acts as if all were well, but
-// does nothing: Pebble comes to rest, and is closed.
+// does nothing: Pebble comes to rest, and is closed. Files that are to last stay as
+// they were when it failed, as if the machine had ended then.
 //
-// The guard also counts the bytes of the files, and syncs none of them.
+// The guard also counts the bytes of the files, and syncs none of those that are
+// temporary.
 type guard struct {
 	vfs.FS
 	disk *shuffle.Account // may be nil
+	// lasting says that the files are not temporary.
+	lasting bool
 
 	mu     sync.Mutex
 	failed error            // guarded by mu
@@ -30,6 +35,23 @@ type guard struct {
 
 func newGuard(fs vfs.FS, disk *shuffle.Account) *guard {
 	return &guard{FS: fs, disk: disk, sizes: make(map[string]int64)}
+}
+
+// adopt enters the files that are there already.
+func (g *guard) adopt(dir string) error {
+	names, err := g.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		name = g.PathJoin(dir, name)
+		info, err := g.Stat(name)
+		if err != nil {
+			return err
+		}
+		g.grow(name, info.Size())
+	}
+	return nil
 }
 
 // err is what has failed.
@@ -47,7 +69,7 @@ func (g *guard) fail(op string, err error) {
 		if errors.Is(err, syscall.ENOSPC) {
 			op = "the disk is full: " + op
 		}
-		g.failed = fmt.Errorf("%w: state: %s: %w", shuffle.ErrDisk, op, err)
+		g.failed = fmt.Errorf("%w: rows: %s: %w", shuffle.ErrDisk, op, err)
 	}
 }
 
@@ -103,7 +125,14 @@ func (g *guard) create(name string, make func() (vfs.File, error)) (vfs.File, er
 	return &file{inner: f, guard: g, name: name}, nil
 }
 
+// Create makes a file. A marker says which other file is the current one: that
+// must be there whenever the marker is.
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if g.lasting && strings.HasPrefix(g.PathBase(name), "marker.") {
+		if err := g.syncDir(g.PathDir(name)); err != nil {
+			return nil, err
+		}
+	}
 	return g.create(name, func() (vfs.File, error) { return g.FS.Create(name, c) })
 }
 
@@ -125,10 +154,28 @@ func (g *guard) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
 }
 
 func (g *guard) OpenDir(name string) (vfs.File, error) {
-	return &file{guard: g, name: name}, nil // which is synced, or not
+	f := &file{guard: g, name: name} // which is synced, or not
+	if g.lasting {
+		g.try("open", name, func() (err error) {
+			f.inner, err = g.FS.OpenDir(name)
+			return err
+		})
+	}
+	return f, nil
+}
+
+func (g *guard) syncDir(name string) error {
+	f, err := g.OpenDir(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func (g *guard) Remove(name string) error {
+	if g.lasting && g.err() != nil {
+		return nil // what replaces it may not have been written
+	}
 	g.drop(name)
 	return g.FS.Remove(name)
 }
@@ -153,6 +200,9 @@ func (g *guard) Rename(oldname, newname string) error {
 }
 
 func (g *guard) Lock(name string) (io.Closer, error) {
+	if g.lasting {
+		return g.FS.Lock(name)
+	}
 	return &file{guard: g, name: name}, nil // the directory is ours
 }
 
@@ -195,13 +245,22 @@ func (f *file) Close() error {
 	return nil
 }
 
+func (f *file) Sync() error { return f.sync(vfs.File.Sync) }
+
+func (f *file) SyncData() error { return f.sync(vfs.File.SyncData) }
+
+func (f *file) sync(how func(vfs.File) error) error {
+	if f.guard.lasting {
+		f.guard.try("sync", f.name, func() error { return how(f.inner) })
+	}
+	return nil
+}
+
 // Pebble opens anew what it reads.
 func (f *file) Read([]byte) (int, error)            { return 0, errWritten }
 func (f *file) ReadAt([]byte, int64) (int, error)   { return 0, errWritten }
 func (f *file) Stat() (vfs.FileInfo, error)         { return nil, errWritten }
 func (f *file) Preallocate(int64, int64) error      { return nil }
-func (f *file) Sync() error                         { return nil }
-func (f *file) SyncData() error                     { return nil }
 func (f *file) SyncTo(int64) (bool, error)          { return false, nil }
 func (f *file) Prefetch(offset, length int64) error { return nil }
 func (f *file) Fd() uintptr                         { return vfs.InvalidFd }

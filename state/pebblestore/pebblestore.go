@@ -1,8 +1,9 @@
-// Package pebblestore keeps the rows of user state in Pebble, for a cache of
-// package state that has grown too large.
+// Package pebblestore keeps rows in Pebble: those of user state for a cache of
+// package state that has grown too large, and all of a job that is to outlive its
+// process.
 //
-// A [Table] is temporary: it has no write-ahead log and syncs nothing, and its
-// directory is removed when it is closed. What it takes of memory is stated when
+// A [Table] is temporary, unless it is said to last: it has no write-ahead log and
+// syncs nothing, and its directory is removed when it is closed. What it takes of memory is stated when
 // it is opened: the cache of blocks, and the tables in memory that fill up while
 // others are being written. Both are small against the job's budget, because the
 // cells that are worth it are cached above.
@@ -34,8 +35,16 @@ import (
 // Params are the settings of a Table.
 type Params struct {
 	// Dir is where its files are. The directory is made, and removed at the end
-	// with all that is in it.
+	// with all that is in it, unless the table is to last.
 	Dir string
+	// Lasting tables have a log, and are opened with what was written before. A
+	// commit has outlived the machine when it returns.
+	Lasting bool
+	// Kind names the layout of keys, which must be the same each time that a
+	// lasting table is opened, and Prefix says how much of a key those have in
+	// common that are looked for together; default are rows of state.
+	Kind   string
+	Prefix func(key []byte) int
 	// FS is the file system; default the system's.
 	FS vfs.FS
 	// MemoryBytes is how much memory it may take; default and least 8 MiB.
@@ -50,6 +59,7 @@ type Table struct {
 	guard  *guard
 	cache  *pebble.Cache
 	db     *pebble.DB
+	write  *pebble.WriteOptions
 }
 
 const (
@@ -59,18 +69,22 @@ const (
 	memTables = 3
 )
 
-// Open makes an empty table. What is in the directory is removed.
+// Open makes a table, which is empty unless it is a lasting one: what else is in
+// the directory is removed.
 func Open(p Params) (*Table, error) {
 	if p.FS == nil {
 		p.FS = vfs.Default
 	}
-	p.MemoryBytes = max(p.MemoryBytes, memoryBytesMin)
-	t := &Table{params: p, guard: newGuard(p.FS, p.Disk)}
-	if err := p.FS.RemoveAll(p.Dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, t.wrap("empty directory", err)
+	if p.Prefix == nil {
+		p.Kind, p.Prefix = "gorunner.state.1", state.CellSize
 	}
-	if err := p.FS.MkdirAll(p.Dir, 0o700); err != nil {
-		return nil, t.wrap("make directory", err)
+	p.MemoryBytes = max(p.MemoryBytes, memoryBytesMin)
+	t := &Table{params: p, guard: newGuard(p.FS, p.Disk), write: pebble.NoSync}
+	if p.Lasting {
+		t.guard.lasting, t.write = true, pebble.Sync
+	}
+	if err := t.prepare(); err != nil {
+		return nil, err
 	}
 	t.cache = pebble.NewCache(p.MemoryBytes / 2)
 	db, err := pebble.Open(p.Dir, t.options())
@@ -79,21 +93,38 @@ func Open(p Params) (*Table, error) {
 			err = errors.Join(err, db.Close())
 		}
 		t.cache.Unref()
-		return nil, errors.Join(err, t.remove())
+		return nil, errors.Join(err, t.leave())
 	}
 	t.db = db
 	t.enter(p.MemoryBytes)
 	return t, nil
 }
 
+// prepare makes the directory.
+func (t *Table) prepare() error {
+	p := &t.params
+	if !p.Lasting {
+		if err := p.FS.RemoveAll(p.Dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return t.wrap("empty directory", err)
+		}
+	}
+	if err := p.FS.MkdirAll(p.Dir, 0o700); err != nil {
+		return t.wrap("make directory", err)
+	}
+	if p.Lasting {
+		return t.wrap("look at directory", t.guard.adopt(p.Dir))
+	}
+	return nil
+}
+
 func (t *Table) options() *pebble.Options {
 	comparer := *pebble.DefaultComparer
-	comparer.Name = "gorunner.state.1"
-	comparer.Split = state.CellSize
+	comparer.Name = t.params.Kind
+	comparer.Split = t.params.Prefix
 	o := &pebble.Options{
 		Cache:                       t.cache,
 		Comparer:                    &comparer,
-		DisableWAL:                  true,
+		DisableWAL:                  !t.params.Lasting,
 		FS:                          t.guard,
 		FormatMajorVersion:          pebble.FormatNewest,
 		L0CompactionThreshold:       4,
@@ -103,7 +134,7 @@ func (t *Table) options() *pebble.Options {
 		MaxOpenFiles:                256,
 		MemTableSize:                uint64(t.params.MemoryBytes / 2 / memTables),
 		MemTableStopWritesThreshold: memTables,
-		NoSyncOnClose:               true,
+		NoSyncOnClose:               !t.params.Lasting,
 		DisableTableStats:           true,
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 2 },
 		EventListener: &pebble.EventListener{
@@ -147,7 +178,7 @@ func (t *Table) wrap(op string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("%w: state in %s: %s: %w", shuffle.ErrDisk, t.params.Dir, op, err)
+	return fmt.Errorf("%w: rows in %s: %s: %w", shuffle.ErrDisk, t.params.Dir, op, err)
 }
 
 func (t *Table) enter(memory int64) {
@@ -171,10 +202,34 @@ func (t *Table) Rows(_, from, to []byte) (state.Rows, error) {
 	return &rows{table: t, it: it}, nil
 }
 
+// Scan calls f with the rows in [from, to), in order, until it fails. f may keep
+// neither key nor value.
+func (t *Table) Scan(from, to []byte, f func(key, value []byte) error) (err error) {
+	it, err := t.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err = t.check("scan rows", err); err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := it.Close(); err == nil {
+			err = t.check("scan rows", closeErr)
+		}
+	}()
+	for more := it.First(); more; more = it.Next() {
+		value, err := it.ValueAndErr()
+		if err == nil {
+			err = f(it.Key(), value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return t.check("scan rows", it.Error())
+}
+
 // Batch makes an empty batch.
 func (t *Table) Batch() state.Batch { return &batch{table: t, b: t.db.NewBatch()} }
 
-// Close removes the table.
+// Close removes the table, unless it is to last.
 func (t *Table) Close() error {
 	failed := t.guard.err()
 	err := t.db.Close()
@@ -183,10 +238,15 @@ func (t *Table) Close() error {
 	if failed != nil {
 		err = nil // it was said before
 	}
-	return errors.Join(t.wrap("close", err), t.remove())
+	return errors.Join(t.wrap("close", err), t.leave())
 }
 
-func (t *Table) remove() error {
+// leave removes the directory, if the table is temporary.
+func (t *Table) leave() error {
+	if t.params.Lasting {
+		t.guard.forget()
+		return nil
+	}
 	err := t.params.FS.RemoveAll(t.params.Dir)
 	t.guard.forget()
 	return t.wrap("remove directory", err)
@@ -253,7 +313,7 @@ func (b *batch) Commit() error {
 	if err := b.table.guard.err(); err != nil {
 		return err
 	}
-	return b.table.check("write", b.b.Commit(pebble.NoSync))
+	return b.table.check("write", b.b.Commit(b.table.write))
 }
 
 func (b *batch) Close() error { return b.table.check("close batch", b.b.Close()) }
