@@ -203,6 +203,23 @@ func (s *Cache) lookUp(key []byte, from, to string) (l layer, rows Rows, err err
 	}
 }
 
+// smallValue returns the entry "" of a cell that has no other, or of one of which
+// nothing is known and nothing can be; ok is false if it is neither.
+func (s *Cache) smallValue(key []byte) (value []byte, ok bool) {
+	if s.failed.Load() != nil {
+		return nil, false
+	}
+	hash := maphash.Bytes(s.seed, key)
+	sh := &s.shards[hash%shardCount]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if one := find(&sh.small, hash, key); one != nil {
+		one[0] |= slotUsed
+		return append([]byte(nil), one.value()...), true
+	}
+	return nil, sh.cells[string(key)] == nil && s.table.Load() == nil
+}
+
 // helpAfter makes room for what was read, if anything was.
 func (s *Cache) helpAfter(loads int) error {
 	if loads == 0 {

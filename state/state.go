@@ -118,11 +118,16 @@ type Txn interface {
 	// [from, to) and in order, until f returns false. An empty to is no bound. f
 	// may use the transaction.
 	Names(cell Cell, from, to string, f func(name string) (more bool)) error
+	// Value returns an entry in one piece, nil if it is empty: for those who know that
+	// it is small. It is not to be changed.
+	Value(cell Cell, entry string) ([]byte, error)
 	// Append adds values to an entry. The data is copied. An append of nothing
 	// makes no entry.
 	Append(cell Cell, entry string, data []byte) error
 	// Clear empties an entry.
 	Clear(cell Cell, entry string) error
+	// Replace empties an entry and adds values to it.
+	Replace(cell Cell, entry string, data []byte) error
 	// ClearAll empties all entries of the cell.
 	ClearAll(cell Cell) error
 	// Settle makes room in the store for what the transaction has written. It may

@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"slices"
 	"sync"
 )
 
@@ -26,6 +27,27 @@ func (t *txn) Scan(cell Cell, from Place, to string, f func(Piece) bool) error {
 // Names is Scan for names.
 func (t *txn) Names(cell Cell, from, to string, f func(string) bool) error {
 	return t.scan(cell, Place{Entry: from}, to, &scanner{names: f})
+}
+
+// Value looks where a small entry is first.
+func (t *txn) Value(cell Cell, name string) ([]byte, error) {
+	if name == "" {
+		var room [64]byte
+		key := t.store.key(room[:0], &cell)
+		t.mu.Lock()
+		_, written := t.writes[string(key)]
+		t.mu.Unlock()
+		if !written {
+			if value, ok := t.store.smallValue(key); ok {
+				return value, nil
+			}
+		}
+	}
+	pieces, err := Get(t, cell, name)
+	if len(pieces) == 1 {
+		return pieces[0], err
+	}
+	return slices.Concat(pieces...), err
 }
 
 // scan scans as far as the layers can be seen at a time, and so on to the end.
@@ -75,7 +97,12 @@ func (t *txn) write(cell *Cell, f func(*overlay)) {
 	t.mu.Lock()
 	w := t.writes[string(key)]
 	if w == nil {
-		w = &overlay{}
+		own := &struct { // most write one entry
+			overlay
+			one [1]entry
+		}{}
+		w = &own.overlay
+		w.entries.first = own.one[:0]
 		t.writes[string(key)] = w
 		t.grow(cellBytes + len(key))
 	}
@@ -125,6 +152,22 @@ func (t *txn) Clear(cell Cell, name string) error {
 			t.grow(-e.bytes())
 		}
 		e.clear()
+		t.grow(e.bytes())
+	})
+	return nil
+}
+
+// Replace empties an entry and adds a piece.
+func (t *txn) Replace(cell Cell, name string, data []byte) error {
+	t.write(&cell, func(w *overlay) {
+		e, isNew := w.entries.put(name)
+		if !isNew {
+			t.grow(-e.bytes())
+		}
+		e.clear()
+		if len(data) > 0 {
+			e.append(bytes.Clone(data))
+		}
 		t.grow(e.bytes())
 	})
 	return nil

@@ -285,7 +285,14 @@ type frailTxn struct {
 }
 
 func (t *frailTxn) Append(cell state.Cell, entry string, data []byte) error {
-	err := t.Txn.Append(cell, entry, data)
+	return t.strike(t.Txn.Append(cell, entry, data))
+}
+
+func (t *frailTxn) Replace(cell state.Cell, entry string, data []byte) error {
+	return t.strike(t.Txn.Replace(cell, entry, data))
+}
+
+func (t *frailTxn) strike(err error) error {
 	if err == nil && t.host.strikes(t.host.odds.store, &t.host.broken) {
 		return errAccident
 	}

@@ -247,5 +247,5 @@ func (op *operation) clear(t group.Timer) error {
 }
 
 func (op *operation) writeTimer(d plan.TimeDomain, t coder.Timer) error {
-	return op.out.WriteTimers(int(d), coder.PutTimer(nil, t))
+	return op.out.timers.put(int(d), &op.out.pipe.families[d], t)
 }

@@ -375,13 +375,22 @@ type watchedTxn struct {
 }
 
 func (t *watchedTxn) Append(cell state.Cell, entry string, data []byte) error {
-	t.store.mu.Lock()
-	defer t.store.mu.Unlock()
-	if t.store.cells == nil {
-		t.store.cells = make(map[state.Cell]bool)
-	}
-	t.store.cells[cell] = true
+	t.store.watch(cell)
 	return t.Txn.Append(cell, entry, data)
+}
+
+func (t *watchedTxn) Replace(cell state.Cell, entry string, data []byte) error {
+	t.store.watch(cell)
+	return t.Txn.Replace(cell, entry, data)
+}
+
+func (s *watchedStore) watch(cell state.Cell) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cells == nil {
+		s.cells = make(map[state.Cell]bool)
+	}
+	s.cells[cell] = true
 }
 
 func (s *watchedStore) Close() error {

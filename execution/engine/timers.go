@@ -237,6 +237,16 @@ func (c *timerCollector) write(family int, f *timerFamily, data []byte) error {
 	return nil
 }
 
+// put takes a timer that is whole.
+func (c *timerCollector) put(family int, f *timerFamily, t coder.Timer) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.add(family, f, t); err != nil {
+		return fmt.Errorf("timers %s of %s: %w", f.spec.Family, f.spec.Transform, err)
+	}
+	return nil
+}
+
 // add takes a change for each window of the timer.
 func (c *timerCollector) add(family int, f *timerFamily, t coder.Timer) error {
 	windows, fire := t.Windows, t.Fire

@@ -153,8 +153,14 @@ func BenchmarkRunManySessions(b *testing.B) {
 
 // BenchmarkPanes is a windowed grouping of a stream: 1000 keys, windows of 1 s,
 // a bundle every 100 ms, which the watermark follows.
-func BenchmarkPanes(b *testing.B) {
-	const keys, perBundle, bundlesPerWindow = 1000, 10_000, 10
+func BenchmarkPanes(b *testing.B) { benchmarkPanes(b, 1000, 10_000, 100) }
+
+// BenchmarkPanesOfOne has one small value for each key in a bundle, as of a lifted
+// combiner.
+func BenchmarkPanesOfOne(b *testing.B) { benchmarkPanes(b, 1000, 1000, 35) }
+
+func benchmarkPanes(b *testing.B, keys, perBundle, size int) {
+	const bundlesPerWindow = 10
 	bytesCoder := coder.Must(coder.Bytes)
 	w := &plan.Windowing{Fn: plan.FixedWindows{Size: time.Second}, Window: coder.Must(coder.IntervalWindow)}
 	panes, err := NewPanes(PanesParams{
@@ -187,7 +193,7 @@ func BenchmarkPanes(b *testing.B) {
 	bundle := 0
 	for b.Loop() {
 		start := element.EventTime(bundle/bundlesPerWindow) * 1000
-		block := benchBlock(start, keys, perBundle)
+		block := benchBlock(start, keys, perBundle, size)
 		run(&Bundle{Input: []element.Block{block}, Time: harness.Time{Watermark: start}})
 		if bundle++; bundle%bundlesPerWindow == 0 {
 			due := timers
@@ -195,20 +201,20 @@ func BenchmarkPanes(b *testing.B) {
 			run(&Bundle{Due: due, Time: harness.Time{Watermark: start + 1000}})
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/perBundle, "ns/record")
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(perBundle), "ns/record")
 }
 
-// benchBlock is n records of 100 bytes in the window that begins at start.
-func benchBlock(start element.EventTime, keys, n int) element.Block {
+// benchBlock is n records of a size in the window that begins at start.
+func benchBlock(start element.EventTime, keys, n, size int) element.Block {
 	window := append(coder.PutTime(nil, start+1000), 0xe8, 0x07)
-	block := element.Block{Count: n, MinTime: start, Data: make([]byte, 0, 100*n)}
+	block := element.Block{Count: n, MinTime: start, Data: make([]byte, 0, size*n)}
 	for i := range n {
 		d := coder.PutHeader(block.Data, element.Header{
 			Timestamp: start, Windows: window, NumWindows: 1, Pane: []byte{coder.PaneOnlyFiring},
 		})
 		d = append(d, 8)
 		d = fmt.Appendf(d, "%08d", uint(i)*2654435761%uint(keys))
-		rest := len(block.Data) + 100 - len(d) - 1
+		rest := len(block.Data) + size - len(d) - 1
 		block.Data = append(append(d, byte(rest)), make([]byte, rest)...)
 	}
 	return block

@@ -37,11 +37,14 @@ func (f *firing) close(p *pane) error {
 	if err := f.store(p); err != nil {
 		return err
 	}
-	f.scratch = p.memory.append(f.scratch[:0])
+	f.scratch = append(p.memory.append(f.scratch[:0]), p.beside...)
+	if !p.memory.apart {
+		f.scratch = f.appendFresh(f.scratch, p)
+	}
 	if bytes.Equal(f.scratch, p.read) {
 		return nil
 	}
-	return f.write(p.id, entryMemory, f.scratch)
+	return f.bundle.State.Replace(p.id, entryMemory, f.scratch)
 }
 
 // show shows what a view's window is to hold.
@@ -58,26 +61,48 @@ func (f *firing) show(p *pane) error {
 	return f.bundle.Show(c)
 }
 
-// store appends the values of the bundle that are kept.
+// store keeps the values of the bundle that have not been fired, if they are not to
+// stand beside the memory.
 func (f *firing) store(p *pane) error {
-	p.memory.count += p.fresh.total
-	p.memory.bytes += int64(p.fresh.bytes)
-	data := f.scratch[:0]
+	if err := f.keep(p, p.fresh.total, int64(p.fresh.bytes)); err != nil || !p.memory.apart {
+		return err
+	}
+	chunk := f.scratch[:0]
 	for _, i := range p.fresh.order {
 		v := f.table.at(f.table.values[i].extent)
-		if len(data) > 0 && len(data)+len(v) > f.params.BlockBytes {
-			if err := f.bundle.State.Append(p.id, entryValues, data); err != nil {
+		if len(chunk) > 0 && len(chunk)+len(v) > f.params.BlockBytes {
+			if err := f.bundle.State.Append(p.id, entryValues, chunk); err != nil {
 				return err
 			}
-			data = data[:0]
+			chunk = chunk[:0]
 		}
-		data = append(data, v...)
+		chunk = append(chunk, v...)
 	}
-	f.scratch = data
-	if len(data) == 0 {
+	f.scratch = chunk
+	return f.bundle.State.Append(p.id, entryValues, chunk)
+}
+
+// keep counts values that are kept. If there are too many to stand beside the memory,
+// all are apart from then on.
+func (f *firing) keep(p *pane, count, bytes int64) error {
+	m := &p.memory
+	m.count += count
+	m.bytes += bytes
+	if m.apart || m.bytes <= besideMax {
 		return nil
 	}
-	return f.bundle.State.Append(p.id, entryValues, data)
+	m.apart = true
+	beside := p.beside
+	p.beside = nil
+	return f.bundle.State.Append(p.id, entryValues, beside)
+}
+
+// appendFresh appends the values of the bundle that have not been fired.
+func (f *firing) appendFresh(b []byte, p *pane) []byte {
+	for _, i := range p.fresh.order {
+		b = append(b, f.table.at(f.table.values[i].extent)...)
+	}
+	return b
 }
 
 // timers returns the timers that the window is to have.

@@ -45,8 +45,10 @@ type pane struct {
 
 	// fresh are the values of the bundle that are kept, but not yet in state.
 	fresh values
-	// stored are those in state; loaded says that they have been read, discarded
-	// that they are to be cleared.
+	// beside are the values that are kept with the memory. stored are those that are
+	// apart; loaded says that they have been read, discarded that they are to be
+	// cleared.
+	beside            []byte
 	stored            []piece
 	loaded, discarded bool
 	// emitted counts the bytes that panes of the bundle have repeated.
@@ -57,14 +59,15 @@ type pane struct {
 
 // windows executes the bundle where windows do not merge.
 func (f *firing) windows(ctx context.Context) error {
+	var one pane
+	p := &one
 	for i := range f.table.entries {
 		if i%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		e := &f.table.entries[i]
 		window := f.table.at(e.window)
-		p, err := f.open(f.table.at(e.key), window, string(window))
-		if err != nil {
+		if err := f.open(p, f.table.at(e.key), window, string(window)); err != nil {
 			return err
 		}
 		if f.due != nil {
@@ -108,14 +111,14 @@ func (f *firing) at(p *pane, watermark element.EventTime) {
 	f.watermark, p.context.Watermark = watermark, watermark
 }
 
-// open reads what is remembered of a key in a window. The address says in which
+// open makes p a key in a window, with what is remembered of it. The address says in which
 // cell that is.
-func (f *firing) open(key, window []byte, address string) (*pane, error) {
+func (f *firing) open(p *pane, key, window []byte, address string) error {
 	end, err := f.windowing.Window.WindowEnd(window)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p := &pane{
+	*p = pane{
 		key: key, window: window,
 		id: state.Cell{Transform: plan.TransformID(f.params.Stage.Name), State: stateWindow, Key: string(key), Window: address},
 		// Nothing comes after MaxTime, and so a watermark there has passed all.
@@ -128,39 +131,18 @@ func (f *firing) open(key, window []byte, address string) (*pane, error) {
 	p.context = trigger.Context{
 		Watermark: f.watermark, Processing: t.Processing, Synchronized: t.Synchronized, End: p.end,
 	}
-	data, err := f.read(p.id, entryMemory)
+	data, err := f.bundle.State.Value(p.id, entryMemory)
 	if err != nil || data == nil {
-		return p, err
+		return err
 	}
-	if p.memory, err = readMemory(data, f.machine); err != nil {
-		return nil, fmt.Errorf("window of key %x: %w", key, err)
+	if p.memory, p.beside, err = readMemory(data, f.machine); err != nil {
+		return fmt.Errorf("window of key %x: %w", key, err)
 	}
 	p.exists, p.stateful, p.read = true, true, data
 	if timer := p.memory.timers[plan.EventTimeDomain]; timer.set {
 		p.waited = timer.hold
 	}
-	return p, nil
-}
-
-// read returns an entry in one piece, nil if it is empty.
-func (f *firing) read(cell state.Cell, entry string) ([]byte, error) {
-	chunks, err := state.Get(f.bundle.State, cell, entry)
-	if err != nil || len(chunks) == 0 {
-		return nil, err
-	}
-	data := chunks[0]
-	for _, c := range chunks[1:] {
-		data = append(data[:len(data):len(data)], c...)
-	}
-	return data, nil
-}
-
-// write replaces an entry.
-func (f *firing) write(cell state.Cell, entry string, data []byte) error {
-	if err := f.bundle.State.Clear(cell, entry); err != nil {
-		return err
-	}
-	return f.bundle.State.Append(cell, entry, data)
+	return nil
 }
 
 func (f *firing) passed(t element.EventTime) bool { return f.watermark > t }
@@ -297,8 +279,8 @@ func (f *firing) fire(p *pane, expires bool) error {
 	m.fresh, m.held = 0, false
 	m.closed = closes
 	if closes || f.windowing.Accumulation == plan.Discarding {
-		p.discarded = p.discarded || m.count > 0
-		p.stored, m.count, m.bytes = nil, 0, 0
+		p.discarded = p.discarded || m.apart
+		p.beside, p.stored, m.count, m.bytes, m.apart = nil, nil, 0, 0, false
 		p.fresh = values{table: f.table}
 	}
 	return nil
@@ -355,17 +337,28 @@ func (f *firing) closesEmpty(p *pane) bool {
 		(p.expiry > p.end || f.windowing.Accumulation == plan.Accumulating)
 }
 
+// load finds the values that are kept.
+func (f *firing) load(p *pane) error {
+	switch {
+	case !p.memory.apart:
+		p.stored = []piece{{data: p.beside}}
+	case !p.loaded:
+		chunks, err := state.Get(f.bundle.State, p.id, entryValues)
+		if err != nil {
+			return err
+		}
+		p.stored, p.loaded = stored(chunks), true
+	}
+	return nil
+}
+
 // emit emits a pane, or keeps it for the view.
 func (f *firing) emit(p *pane, info element.Pane) error {
 	m := &p.memory
 	values := p.fresh
 	if m.count > 0 {
-		if !p.loaded {
-			chunks, err := state.Get(f.bundle.State, p.id, entryValues)
-			if err != nil {
-				return err
-			}
-			p.stored, p.loaded = stored(chunks), true
+		if err := f.load(p); err != nil {
+			return err
 		}
 		values.pieces = p.stored
 		values.total += m.count

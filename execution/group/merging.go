@@ -84,7 +84,7 @@ func (f *firing) readKeys(ctx context.Context) ([]*merge, error) {
 				id:    state.Cell{Transform: plan.TransformID(f.params.Stage.Name), State: stateWindows, Key: string(key)},
 				panes: make(map[string]*pane),
 			}
-			data, err := f.read(k.id, entryWindows)
+			data, err := f.bundle.State.Value(k.id, entryWindows)
 			if err != nil {
 				return nil, err
 			}
@@ -110,8 +110,8 @@ func (f *firing) openWindow(k *merge, window []byte) (*pane, error) {
 		k.windows.next++
 		k.list(window, w)
 	}
-	p, err := f.open(k.key, window, address(w.address))
-	if err != nil {
+	p := &pane{}
+	if err := f.open(p, k.key, window, address(w.address)); err != nil {
 		return nil, err
 	}
 	k.put(p)
@@ -269,7 +269,7 @@ func (f *firing) writeWindows(k *merge) error {
 		return f.bundle.State.ClearAll(k.id)
 	}
 	f.scratch = k.windows.append(f.scratch[:0])
-	return f.write(k.id, entryWindows, f.scratch)
+	return f.bundle.State.Replace(k.id, entryWindows, f.scratch)
 }
 
 // mergeInto makes the window into which others merge. It takes over the cell of
@@ -281,8 +281,8 @@ func (f *firing) mergeInto(k *merge, m windowing.Merged) error {
 	}
 	base := slices.MaxFunc(sources, func(a, b *pane) int { return int(a.memory.bytes - b.memory.bytes) })
 	at := keyWindow{address: k.windows.windows[string(base.window)].address}
-	p, err := f.open(k.key, m.Window, address(at.address))
-	if err != nil {
+	p := &pane{}
+	if err := f.open(p, k.key, m.Window, address(at.address)); err != nil {
 		return err
 	}
 	p.read = nil
@@ -368,29 +368,46 @@ func (f *firing) moveValues(p, base *pane, sources []*pane) error {
 			return err
 		}
 	}
+	p.beside, p.memory.apart = base.beside, base.memory.apart
+	p.memory.count, p.memory.bytes = base.memory.count, base.memory.bytes
 	for _, s := range sources {
 		if err := f.show(s); err != nil {
 			return err
 		}
-		p.memory.count += s.memory.count
-		p.memory.bytes += s.memory.bytes
 		p.emitted += s.emitted
 		if s == base {
 			continue
 		}
-		if s.memory.count > 0 {
-			var failed error
-			err := f.bundle.State.Scan(s.id, state.Place{}, state.After(entryValues), func(piece state.Piece) bool {
-				failed = f.bundle.State.Append(p.id, entryValues, piece.Data)
-				return failed == nil
-			})
-			if err := cmp.Or(failed, err); err != nil {
-				return err
-			}
+		if err := f.moveFrom(p, s); err != nil {
+			return err
 		}
 		if err := f.bundle.State.ClearAll(s.id); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// moveFrom adds the values of a window to those of p.
+func (f *firing) moveFrom(p, from *pane) error {
+	m := &from.memory
+	if m.count == 0 {
+		return nil
+	}
+	if err := f.keep(p, m.count, m.bytes); err != nil {
+		return err
+	}
+	if !p.memory.apart {
+		p.beside = slices.Concat(p.beside, from.beside)
+		return nil
+	}
+	if !m.apart {
+		return f.bundle.State.Append(p.id, entryValues, from.beside)
+	}
+	var failed error
+	err := f.bundle.State.Scan(from.id, state.Place{Entry: entryValues}, state.After(entryValues), func(piece state.Piece) bool {
+		failed = f.bundle.State.Append(p.id, entryValues, piece.Data)
+		return failed == nil
+	})
+	return cmp.Or(failed, err)
 }

@@ -99,6 +99,11 @@ func (t *recordingTxn) Append(c state.Cell, entry string, data []byte) error {
 	return t.Txn.Append(c, entry, data)
 }
 
+func (t *recordingTxn) Replace(c state.Cell, entry string, data []byte) error {
+	t.cells[c] = true
+	return t.Txn.Replace(c, entry, data)
+}
+
 // run executes a bundle and commits it.
 func (j *job) run(ctx context.Context, input []element.Block, due []group.Timer) error {
 	type change struct {

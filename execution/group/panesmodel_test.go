@@ -248,6 +248,20 @@ func (b *brokenTxn) Append(c state.Cell, entry string, data []byte) error {
 	return b.Txn.Append(c, entry, data)
 }
 
+func (b *brokenTxn) Value(c state.Cell, entry string) ([]byte, error) {
+	if err := b.call(); err != nil {
+		return nil, err
+	}
+	return b.Txn.Value(c, entry)
+}
+
+func (b *brokenTxn) Replace(c state.Cell, entry string, data []byte) error {
+	if err := b.call(); err != nil {
+		return err
+	}
+	return b.Txn.Replace(c, entry, data)
+}
+
 func (b *brokenTxn) Clear(c state.Cell, entry string) error {
 	if err := b.call(); err != nil {
 		return err

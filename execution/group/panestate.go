@@ -14,17 +14,21 @@ import (
 	"github.com/gorunner/gorunner/plan"
 )
 
-// What is kept of a key in a window: a cell with two entries, one with what is
-// remembered of the window, which is rewritten whenever it changes, and one
-// with the values, to which is only appended until they are fired. Windows
-// that merge have besides a cell for each key that lists them.
+// What is kept of a key in a window: a cell with an entry for what is remembered of
+// the window, which is rewritten whenever it changes. A few values lie behind that;
+// more of them have an entry of their own, to which is only appended until they are
+// fired. Windows that merge have besides a cell for each key that lists them.
 const (
 	stateWindow  = "window"
 	stateWindows = "windows"
-	entryMemory  = "memory"
-	entryValues  = ""
+	entryMemory  = ""
+	entryValues  = "values"
 	entryWindows = ""
 )
+
+// besideMax is how many bytes of values are kept with what is remembered of their
+// window: to write them again costs less than a second entry does.
+const besideMax = 256
 
 // memory is what is remembered of a key in a window.
 type memory struct {
@@ -37,8 +41,10 @@ type memory struct {
 	index, nonSpeculative int64
 	// fresh counts the values that have come since the last pane.
 	fresh int64
-	// count and bytes are those of the values kept.
+	// count and bytes are those of the values kept; apart says that they have an entry
+	// of their own.
 	count, bytes int64
+	apart        bool
 	// held says that hold is the timestamp of what is fresh; otherwise that is
 	// the end of the window.
 	held bool
@@ -68,9 +74,13 @@ const (
 	memoryOnTime
 	memoryHeld
 	memoryTimer // and the next two
+	_
+	_
+	memoryApart
 )
 
-// append appends the encoding: version, bits, counts, times, and the trigger's.
+// append appends the encoding: version, bits, counts, times, and the trigger's. The
+// values are to follow, unless they are apart.
 func (m *memory) append(b []byte) []byte {
 	var bits byte
 	if m.closed {
@@ -81,6 +91,9 @@ func (m *memory) append(b []byte) []byte {
 	}
 	if m.held {
 		bits |= memoryHeld
+	}
+	if m.apart {
+		bits |= memoryApart
 	}
 	for d := range m.timers {
 		if m.timers[d].set {
@@ -102,14 +115,14 @@ func (m *memory) append(b []byte) []byte {
 	return m.trigger.Append(b)
 }
 
-// readMemory reads what append wrote.
-func readMemory(b []byte, machine *trigger.Machine) (memory, error) {
-	var m memory
+// readMemory reads what append wrote, and returns the values that follow.
+func readMemory(b []byte, machine *trigger.Machine) (m memory, beside []byte, err error) {
 	if len(b) < 2 || b[0] != memoryVersion {
-		return m, fmt.Errorf("%w: no version %d", errState, memoryVersion)
+		return m, nil, fmt.Errorf("%w: no version %d", errState, memoryVersion)
 	}
 	bits := b[1]
 	m.closed, m.onTime, m.held = bits&memoryClosed != 0, bits&memoryOnTime != 0, bits&memoryHeld != 0
+	m.apart = bits&memoryApart != 0
 	r := stateReader{rest: b[2:]}
 	for _, n := range [...]*int64{&m.index, &m.nonSpeculative, &m.fresh, &m.count, &m.bytes} {
 		*n = r.count()
@@ -122,14 +135,16 @@ func readMemory(b []byte, machine *trigger.Machine) (memory, error) {
 			m.timers[d] = setTimer{set: true, fire: r.time(), hold: r.time()}
 		}
 	}
+	if !m.apart {
+		beside = r.last(m.bytes)
+	}
 	if r.err != nil {
-		return m, r.err
+		return m, nil, r.err
 	}
-	var err error
 	if m.trigger, err = machine.Decode(r.rest); err != nil {
-		return m, fmt.Errorf("%w: %w", errState, err)
+		return m, nil, fmt.Errorf("%w: %w", errState, err)
 	}
-	return m, nil
+	return m, beside, nil
 }
 
 // stateReader reads state piece by piece until the first error.
@@ -166,6 +181,18 @@ func (r *stateReader) bytes() []byte {
 	}
 	b := r.rest[:n]
 	r.rest = r.rest[n:]
+	return b
+}
+
+// last takes so many bytes off the end.
+func (r *stateReader) last(n int64) []byte {
+	at := int64(len(r.rest)) - n
+	if at < 0 {
+		r.fail()
+		return nil
+	}
+	b := r.rest[at:]
+	r.rest = r.rest[:at]
 	return b
 }
 

@@ -95,6 +95,25 @@ func (m *model) append(t *rapid.T) {
 	m.written.append(cell, entry, data)
 }
 
+func (m *model) replace(t *rapid.T) {
+	cell, entry := drawCell(t), drawEntry(t)
+	data := rapid.SampledFrom([]string{"", "x", "value"}).Draw(t, "data")
+	if err := m.begin().Replace(cell, entry, []byte(data)); err != nil {
+		t.Fatal(err)
+	}
+	delete(m.written[cell], entry)
+	m.written.append(cell, entry, data)
+}
+
+// value reads an entry in one piece.
+func (m *model) value(t *rapid.T) {
+	cell, entry := drawCell(t), drawEntry(t)
+	got, err := m.begin().Value(cell, entry)
+	if want := m.written[cell][entry]; err != nil || string(got) != want || want == "" && got != nil {
+		t.Fatalf("%+v entry %q: got %d bytes, error %v, want %d", cell, entry, len(got), err, len(want))
+	}
+}
+
 func (m *model) clear(t *rapid.T) {
 	cell, entry := drawCell(t), drawEntry(t)
 	if err := m.begin().Clear(cell, entry); err != nil {
@@ -240,6 +259,8 @@ func checkAgainstModel(t *rapid.T, store state.Store) {
 	t.Repeat(map[string]func(*rapid.T){
 		"append":   m.append,
 		"clear":    m.clear,
+		"replace":  m.replace,
+		"value":    m.value,
 		"clearAll": m.clearAll,
 		"apply":    m.apply,
 		"drop":     m.drop,
