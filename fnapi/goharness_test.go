@@ -9,8 +9,6 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
-
-	"github.com/gorunner/gorunner/execution/harness"
 )
 
 // goSource is the arithmetic of Go's harness: it executes element index, of which
@@ -84,7 +82,7 @@ func TestGoSplits(t *testing.T) {
 			t := e.t
 			w := e.expect(func(s *WorkerSpec) { s.Capabilities = []string{capGoBase + ":apache/beam_go_sdk:2.77.0"} })
 			s := e.connect("w1")
-			var x harness.Execution = start(t, w, testBundle(1, &sink{}, "aaaaa", "bbbbb"))
+			x := start(t, w, testBundle(1, &sink{}, "aaaaa", "bbbbb"))
 			s.nextBundle()
 			ask := askSplit(t, x, 0)
 			tt.resp.MonitoringInfos = []*pipepb.MonitoringInfo{{
