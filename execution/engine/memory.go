@@ -169,7 +169,9 @@ func (st *stageState) isNoSource() bool { return !st.source }
 // consumes says whether nobody refers to the memory of the stage's input once a
 // bundle has committed. A grouping of complete input copies all that it writes, is
 // never split, and gets blocks that were made for key groups: each has memory of
-// its own, and is in one queue if nobody else reads the edge.
+// its own, and is in one queue if nobody else reads the edge. Whoever keeps blocks
+// beyond the commit that produced them, as a journal that writes them later would,
+// reads the edge too.
 func consumes(p *plan.Plan, s *plan.Stage) bool {
 	if k, grouping := s.Kind.(*plan.GroupByKey); !grouping || k.Streaming || !s.Input.Keyed {
 		return false
