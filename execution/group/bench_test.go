@@ -160,6 +160,7 @@ func BenchmarkPanes(b *testing.B) { benchmarkPanes(b, 1000, 10_000, 100) }
 func BenchmarkPanesOfOne(b *testing.B) { benchmarkPanes(b, 1000, 1000, 35) }
 
 func benchmarkPanes(b *testing.B, keys, perBundle, size int) {
+	b.Helper()
 	const bundlesPerWindow = 10
 	bytesCoder := coder.Must(coder.Bytes)
 	w := &plan.Windowing{Fn: plan.FixedWindows{Size: time.Second}, Window: coder.Must(coder.IntervalWindow)}

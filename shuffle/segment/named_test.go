@@ -36,7 +36,7 @@ func namesIn(t rapid.TB, dir string) []string {
 // nothing else is left.
 func TestNamedSegmentsOutliveTheirDisk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		dir, err := os.MkdirTemp("", "named-*")
+		dir, err := os.MkdirTemp("", "named-*") //nolint:usetesting // one for each check
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,6 +97,7 @@ func TestNamedSegmentsOutliveTheirDisk(t *testing.T) {
 func TestDamageOfNamedSegmentsIsNoticed(t *testing.T) {
 	flip := func(at int64) func(t *testing.T, path string) {
 		return func(t *testing.T, path string) {
+			t.Helper()
 			data, err := os.ReadFile(path)
 			if err != nil {
 				t.Fatal(err)
@@ -107,8 +108,15 @@ func TestDamageOfNamedSegmentsIsNoticed(t *testing.T) {
 			}
 		}
 	}
+	remove := func(t *testing.T, path string) {
+		t.Helper()
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
 	cut := func(n int64) func(t *testing.T, path string) {
 		return func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.Truncate(path, n); err != nil {
 				t.Fatal(err)
 			}
@@ -123,7 +131,7 @@ func TestDamageOfNamedSegmentsIsNoticed(t *testing.T) {
 		"file header":   {flip(9), true, "header of the file"},
 		"region header": {flip(fileHeaderSize + 12), false, "checksum"},
 		"data":          {flip(fileHeaderSize + headerSize + size/2), false, "checksum"},
-		"no file":       {func(t *testing.T, path string) { _ = os.Remove(path) }, true, "no such file"},
+		"no file":       {remove, true, "no such file"},
 		"no data":       {cut(fileHeaderSize + headerSize + size - 1), true, "the file ends"},
 		"no header":     {cut(3), true, "the file ends"},
 	} {

@@ -61,6 +61,9 @@ func (g *guard) err() error {
 	return g.failed
 }
 
+// broken says that something has.
+func (g *guard) broken() bool { return g.err() != nil }
+
 // fail notes that something has failed.
 func (g *guard) fail(op string, err error) {
 	g.mu.Lock()
@@ -173,7 +176,7 @@ func (g *guard) syncDir(name string) error {
 }
 
 func (g *guard) Remove(name string) error {
-	if g.lasting && g.err() != nil {
+	if g.lasting && g.broken() {
 		return nil // what replaces it may not have been written
 	}
 	g.drop(name)
