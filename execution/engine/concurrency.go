@@ -19,6 +19,8 @@ import (
 // want of a lock that bundles hold each other up. So a growth is on trial until
 // bundles have been executed at the new width. If all of them together are not
 // clearly faster than before, it is taken back, and not tried again for a while.
+// While next to nothing computes, nobody holds a lock that he computes under: user
+// code sleeps, or waits for others, perhaps for long, and no trial is waited for.
 
 // demand is what stages want of a machine.
 type demand int
@@ -56,6 +58,8 @@ const (
 	staleIntervals = 4
 	// Beyond idleHigh a machine has cores to spare, below idleLow it has none.
 	idleHigh, idleLow = 0.3, 0.05
+	// asleepMax is how many cores are busy at most where nobody computes.
+	asleepMax = 0.25
 	// gainMin is how much faster a growth must make things.
 	gainMin = 1.25
 	// refusedIntervals is how many intervals a growth that has failed is not tried
@@ -165,7 +169,7 @@ func (s *scheduler) adapt(f idleMeasured) {
 		switch {
 		case f.idle < idleLow && w.grown > 0:
 			s.shrink(env, now/2)
-		case f.idle >= idleHigh && w.short && !s.undecided(env) && now < env.slots() && w.refused <= s.now && s.pressure == relaxed:
+		case f.idle >= idleHigh && w.short && (f.busy < asleepMax || !s.undecided(env)) && now < env.slots() && w.refused <= s.now && s.pressure == relaxed:
 			w.grown = min(2*now, env.slots())
 			if w.trial.from == 0 {
 				w.trial.from = now

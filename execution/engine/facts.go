@@ -96,9 +96,11 @@ type drainAsked struct{}
 type pressureChanged struct{ to pressure }
 
 // idleMeasured is the answer to measureIdle: the share of its cores that the
-// machine did not use over so long a time, which is 0 if nobody knows.
+// machine did not use over so long a time, which is 0 if nobody knows, and how
+// many it did.
 type idleMeasured struct {
 	idle float64
+	busy float64
 	over time.Duration
 }
 

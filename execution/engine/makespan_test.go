@@ -114,7 +114,7 @@ func (m makespan) run(t *testing.T) (took time.Duration, most int) {
 		if measured {
 			measured = false
 			idle := 1 - float64(min(busy, m.useful))/float64(m.cores)
-			obey(s.step(now, idleMeasured{idle: max(0, idle), over: s.config.idleInterval}))
+			obey(s.step(now, idleMeasured{idle: max(0, idle), busy: float64(min(busy, m.useful)), over: s.config.idleInterval}))
 		}
 		if wake != 0 && wake <= now {
 			wake = 0

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/gorunner/gorunner/internal/machine"
@@ -30,5 +31,6 @@ func (m meter) since(before meter) idleMeasured {
 	if !m.ok || !before.ok || busy < 0 || idle < 0 || busy+idle == 0 {
 		return idleMeasured{}
 	}
-	return idleMeasured{idle: float64(idle) / float64(busy+idle), over: m.at - before.at}
+	share := float64(idle) / float64(busy+idle)
+	return idleMeasured{idle: share, busy: (1 - share) * float64(runtime.NumCPU()), over: m.at - before.at}
 }

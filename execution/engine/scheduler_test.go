@@ -31,7 +31,7 @@ import (
 //	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...] [parked=DOMAIN/GROUP/MORE[@FIRST:HOLD]]
 //	failed BUNDLE [lost] [fatal]    refuse BUNDLE
 //	split BUNDLE keep=N rest=N[/GROUP][:DELAY_MS][@TIME]... [freed=GROUP]       full BUNDLE
-//	tick                            drain                       idle PERCENT
+//	tick                            drain                       idle PERCENT [asleep]
 //	pressure relaxed|tight|full
 //	status                          memory
 //
@@ -116,7 +116,11 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		if err != nil {
 			d.Fatalf(t, "share: %v", err)
 		}
-		return s.step(idleMeasured{idle: float64(percent) / 100, over: s.sched.config.idleInterval})
+		busy := 1.0
+		if d.HasArg("asleep") {
+			busy = 0
+		}
+		return s.step(idleMeasured{idle: float64(percent) / 100, busy: busy, over: s.sched.config.idleInterval})
 	case "drain":
 		return s.step(drainAsked{})
 	case "status":

@@ -497,7 +497,7 @@ func (s *sim) obey(orders []order) error {
 				b.asked = &o
 			}
 		case measureIdle:
-			s.facts = append(s.facts, idleMeasured{idle: s.rand.Float64(), over: s.sched.config.idleInterval * time.Duration(s.rand.IntN(2))})
+			s.facts = append(s.facts, idleMeasured{idle: s.rand.Float64(), busy: s.rand.Float64(), over: s.sched.config.idleInterval * time.Duration(s.rand.IntN(2))})
 		case wakeAt:
 			s.wake = o.at
 		case finishJob, failJob:
