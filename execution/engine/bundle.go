@@ -382,14 +382,17 @@ func (x *execution) cut(s harness.Split, parts int) (bundleSplit, error) {
 		}
 		f.rest = append(f.rest, residual{block: rest[i], group: group})
 	}
-	if n := len(keep); n > 0 { // groups come one after the other
-		last, err := x.group(&keep[n-1])
-		if err != nil {
-			return f, err
-		}
-		begun = append(begun, last)
-	}
 	if x.stage.Input.Keyed {
+		for i := range keep {
+			group, err := x.group(&keep[i])
+			if err != nil {
+				return f, err
+			}
+			f.groups = append(f.groups, group)
+		}
+		if n := len(keep); n > 0 { // groups come one after the other
+			begun = append(begun, f.groups[n-1])
+		}
 		f.freed = slices.DeleteFunc(groupsOf(f.rest), func(g element.KeyGroup) bool { return slices.Contains(begun, g) })
 	}
 	f.keep, x.kept, x.split = keep, keep, true

@@ -97,6 +97,7 @@ func (s *scheduler) dropUnreachable() bool {
 			continue
 		}
 		for _, t := range st.timers.RemoveAll() {
+			s.ledger.clear(st, t)
 			s.letGo(st, t)
 		}
 		s.unpark(st)

@@ -47,13 +47,22 @@ func (s *scheduler) leave(b *bundle, r residual) {
 			queue, r.delay = st.incoming, 0
 		}
 	}
-	s.enter(st, st.hold, &r.block)
+	at := place{group: r.group, truncated: s.draining && queue == st.queue && st.truncates()}
+	if r.delay > 0 {
+		at.due = min(s.clock, delayMax) + min(r.delay, delayMax)
+	}
+	s.enter(st, st.hold, at, &r.block)
 	if r.delay <= 0 {
 		queue.Push(r.group, r.block)
 		st.mark()
 		return
 	}
-	d := delayedBlock{min(s.clock, delayMax) + min(r.delay, delayMax), r.group, r.block}
+	s.delay(st, at.due, r.group, r.block)
+}
+
+// delay lets a block wait.
+func (s *scheduler) delay(st *stageState, due time.Duration, g element.KeyGroup, b element.Block) {
+	d := delayedBlock{due, g, b}
 	i, _ := slices.BinarySearchFunc(st.delayed, d.due+1, func(a delayedBlock, due time.Duration) int {
 		return cmp.Compare(a.due, due)
 	})

@@ -26,6 +26,7 @@ func (s *scheduler) drain() {
 		return
 	}
 	s.draining = true
+	s.ledger.drain()
 	for _, script := range s.tests.scripts {
 		s.endScript(script)
 	}
@@ -85,8 +86,8 @@ func (s *scheduler) discard() (discarded bool) {
 func (s *scheduler) commitTruncated(st *stageState, out *shuffle.Output) {
 	push := func(g element.KeyGroup, blocks []element.Block) {
 		for i := range blocks {
+			s.enter(st, st.hold, place{group: g, truncated: true}, &blocks[i])
 			st.queue.Push(g, blocks[i])
-			s.enter(st, st.hold, &blocks[i])
 		}
 	}
 	if !st.Input.Keyed {

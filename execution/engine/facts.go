@@ -79,7 +79,9 @@ type bundleSplit struct {
 	id   harness.BundleID
 	ok   bool
 	keep []element.Block
-	rest []residual
+	// groups are the key groups of the blocks of keep, where the stage is keyed.
+	groups []element.KeyGroup
+	rest   []residual
 	// freed are the key groups of which the bundle has nothing left, and has had
 	// nothing until now.
 	freed []element.KeyGroup

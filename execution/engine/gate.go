@@ -305,7 +305,7 @@ func (s *scheduler) arrive(st *stageState, g element.KeyGroup, b element.Block) 
 		s.push(st, g, b)
 		return
 	}
-	s.enter(st, st.hold, &b)
+	s.enter(st, st.hold, place{group: g}, &b)
 	if err := st.gate.push(g, b); err != nil {
 		s.fail(fmt.Errorf("stage %s: %w", st.Name, err))
 	}

@@ -103,13 +103,15 @@ func (d *driver) pressure() pressure {
 
 // enter takes a block into the scheduler's hands. It holds the watermark of the
 // stage from then on.
-func (s *scheduler) enter(st *stageState, kind watermark.Kind, b *element.Block) {
+func (s *scheduler) enter(st *stageState, kind watermark.Kind, at place, b *element.Block) {
+	s.ledger.queue(s, st, at, b)
 	s.tracker.Hold(st.ID, kind, b.MinTime)
 	s.resident += footprint(b)
 }
 
 // exit lets a block go.
 func (s *scheduler) exit(st *stageState, kind watermark.Kind, b *element.Block) {
+	s.ledger.consume(b)
 	s.tracker.Release(st.ID, kind, b.MinTime)
 	s.resident -= footprint(b)
 }

@@ -78,14 +78,20 @@ func (s *scheduler) park(st *stageState, c parkedChange) {
 	before := st.timers.Parked(c.domain, c.group)
 	now := timer.Parked{Count: before.Count + c.more, First: c.first, Hold: c.hold}
 	invariants.Assert(now.Count >= 0, "stage %s has %d parked timers of group %d", st.Name, now.Count, c.group)
-	if now.Count > 0 {
-		s.tracker.Hold(st.ID, watermark.Timed, now.Hold)
-		if c.domain != plan.EventTimeDomain {
-			s.synchronized.Hold(st.ID, watermark.Timed, now.First)
-		}
-	}
+	s.ledger.park(st, c.domain, c.group, now)
+	s.holdParked(st, c.domain, now)
 	st.timers.Park(c.domain, c.group, now)
 	s.letGoParked(st, c.domain, before)
+}
+
+func (s *scheduler) holdParked(st *stageState, d plan.TimeDomain, p timer.Parked) {
+	if p.Count == 0 {
+		return
+	}
+	s.tracker.Hold(st.ID, watermark.Timed, p.Hold)
+	if d != plan.EventTimeDomain {
+		s.synchronized.Hold(st.ID, watermark.Timed, p.First)
+	}
 }
 
 func (s *scheduler) letGoParked(st *stageState, d plan.TimeDomain, p timer.Parked) {
@@ -102,7 +108,11 @@ func (s *scheduler) letGoParked(st *stageState, d plan.TimeDomain, p timer.Parke
 func (s *scheduler) unpark(st *stageState) {
 	for d := plan.EventTimeDomain; d <= plan.SynchronizedDomain; d++ {
 		for g := range element.KeyGroup(st.timers.Groups()) {
-			s.letGoParked(st, d, st.timers.Park(d, g, timer.Parked{}))
+			before := st.timers.Park(d, g, timer.Parked{})
+			if before.Count > 0 {
+				s.ledger.park(st, d, g, timer.Parked{})
+			}
+			s.letGoParked(st, d, before)
 		}
 	}
 }

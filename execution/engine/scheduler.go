@@ -30,8 +30,10 @@ import (
 //     watermark is element.MaxTime.
 //  5. Work that can go on does, in the end, whatever other stages have to do.
 type scheduler struct {
-	plan    *plan.Plan
-	config  config
+	plan   *plan.Plan
+	config config
+	// ledger notes what outlives the process; nil if nothing does.
+	ledger  *ledger
 	tracker *watermark.Tracker
 	// synchronized derives how far timers hold synchronized processing time, by
 	// the processing times at which they fire. It is ahead of the clock when no
@@ -154,6 +156,8 @@ type stageState struct {
 	served     harness.BundleID
 	elementsIn int64
 	bytesIn    int64
+	// What was committed.
+	elementsOut, bytesOut int64
 }
 
 // work is a lease with its history.
@@ -330,6 +334,11 @@ func (s *scheduler) start() []order {
 	if s.config.drain {
 		s.drain()
 	}
+	s.startWorkers()
+	return s.finishStep()
+}
+
+func (s *scheduler) startWorkers() {
 	for _, env := range s.envs {
 		if env.id == native {
 			continue
@@ -338,7 +347,6 @@ func (s *scheduler) start() []order {
 			s.startWorker(env)
 		}
 	}
-	return s.finishStep()
 }
 
 // step takes a fact and returns what is to be done now.
@@ -414,6 +422,7 @@ func (s *scheduler) advance() {
 		for _, id := range s.tracker.Advance() {
 			st := s.stages[id]
 			st.mark()
+			s.ledger.touch(st)
 			s.openGates(st)
 			if s.tracker.Output(id) == element.MaxTime {
 				s.finish(st)
@@ -425,6 +434,7 @@ func (s *scheduler) advance() {
 func (s *scheduler) finish(st *stageState) {
 	invariants.Assert(!st.finished && !st.busy() && (st.timers == nil || st.timers.Len() == 0), "stage %s is finished and has work", st.Name)
 	st.finished = true
+	s.ledger.touch(st)
 	s.unfinished--
 	s.orders = append(s.orders, stageFinished{st.ID})
 }
@@ -441,7 +451,7 @@ func (s *scheduler) push(st *stageState, g element.KeyGroup, b element.Block) {
 	if st.patient {
 		s.gather(st, &b)
 	}
+	s.enter(st, st.hold, place{group: g}, &b)
 	st.incoming.Push(g, b)
 	st.mark()
-	s.enter(st, st.hold, &b)
 }

@@ -36,6 +36,7 @@ func (s *scheduler) settle(id harness.BundleID) *bundle {
 func (s *scheduler) commit(f bundleDone) {
 	b := s.settle(f.id)
 	s.busyTime.end(s.now)
+	s.ledger.touch(b.stage)
 	s.observe(b)
 	s.heard(b, f.requests)
 	s.show(b.stage, f.shown)
@@ -62,6 +63,8 @@ func (s *scheduler) commit(f bundleDone) {
 
 func (s *scheduler) commitOutput(b *bundle, f bundleDone) {
 	for i, out := range b.stage.Outputs {
+		b.stage.elementsOut += f.outputs[i].Count
+		b.stage.bytesOut += f.outputs[i].Bytes
 		s.deliver(out.Edge, &f.outputs[i])
 	}
 	for i := range b.work.lease.Blocks {

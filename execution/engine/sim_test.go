@@ -278,6 +278,11 @@ type sim struct {
 	memory *shuffle.Budget
 	// stream is what a simulation of endless input needs besides, else nil.
 	stream *simStream
+	// config is the scheduler's, disk where the job stores, journal what is known of
+	// it in another process; nil if there is none.
+	config  config
+	disk    *simDisk
+	journal *simJournal
 }
 
 type simWorker struct {
@@ -325,7 +330,8 @@ func newSim(r *rand.Rand, p *simPlan, c config) (*sim, error) {
 	s.pipes = newPipes(s.plan)
 	s.memory = shuffle.NewBudget(nil, []int64{0, 1, 1000, 10_000}[r.IntN(4)])
 	s.pool = shuffle.NewPool(s.memory)
-	spill := &shuffle.Spill{Memory: s.memory, Disk: &fakeDisk{}, StoreMin: 1, Free: s.pool}
+	s.disk, s.config = &simDisk{}, c
+	spill := &shuffle.Spill{Memory: s.memory, Disk: s.disk, StoreMin: 1, Free: s.pool}
 	for _, p := range s.pipes[:len(s.plan.Stages)] {
 		p.spill, p.account = spill, s.memory.Account("output")
 	}
@@ -346,7 +352,14 @@ func newSim(r *rand.Rand, p *simPlan, c config) (*sim, error) {
 
 // run lets everything happen until the job ends.
 func (s *sim) run() error {
-	if err := s.obey(s.sched.start()); err != nil {
+	if s.journal != nil {
+		s.sched.ledger = newLedger(s.plan)
+	}
+	orders := s.sched.start()
+	if err := s.journal.commit(s.sched); err != nil {
+		return err
+	}
+	if err := s.obey(orders); err != nil {
 		return err
 	}
 	s.facts = append(s.facts, workerReady{env: native, id: nativeID, slots: 2})
@@ -367,6 +380,9 @@ func (s *sim) turn() error {
 		s.now += time.Duration(s.rand.IntN(8))
 	} else if err := s.disturb(); err != nil || s.result != nil {
 		return err
+	}
+	if s.journal.ends(s.rand) {
+		return s.restart()
 	}
 	choices := len(s.facts) + len(s.running)
 	if choices == 0 && s.wake == 0 {
@@ -426,7 +442,11 @@ func (s *sim) tell(f fact) error {
 	if _, drains := f.(drainAsked); drains {
 		s.stream.drained = true // not before: what was started above was not to be truncated
 	}
-	if err := s.obey(s.sched.step(s.now, f)); err != nil {
+	orders := s.sched.step(s.now, f)
+	if err := s.journal.commit(s.sched); err != nil {
+		return err
+	}
+	if err := s.obey(orders); err != nil {
 		return err
 	}
 	s.memory.Account("queues").Set(s.sched.resident)

@@ -151,11 +151,17 @@ func (s *scheduler) split(f bundleSplit) {
 		b.work.queue.Trim(&b.work.lease, f.freed)
 	} else {
 		for _, r := range f.rest {
+			r.block.Number = 0
 			s.leave(b, r)
 		}
 	}
 	for i := range f.keep {
-		s.enter(b.stage, watermark.Running, &f.keep[i])
+		at := place{group: element.Unkeyed, truncated: b.work.truncated && b.stage.truncates()}
+		if len(f.groups) > 0 {
+			at.group = f.groups[i]
+		}
+		f.keep[i].Number = 0
+		s.enter(b.stage, watermark.Running, at, &f.keep[i])
 	}
 	for i := range b.work.lease.Blocks {
 		s.exit(b.stage, watermark.Running, &b.work.lease.Blocks[i])
@@ -185,7 +191,8 @@ func (s *scheduler) giveBack(b *bundle, rest []residual) {
 			if r := rest[n]; r.delay > 0 {
 				s.leave(b, r)
 			} else {
-				s.enter(st, st.hold, &r.block)
+				r.block.Number = 0
+				s.enter(st, st.hold, place{group: g, truncated: b.work.truncated && st.truncates()}, &r.block)
 				blocks = append(blocks, r.block)
 			}
 		}

@@ -22,8 +22,12 @@ type tests struct {
 
 // testScript is a script and how far it has come.
 type testScript struct {
-	events  []plan.TestEvent
-	sources []*testSource
+	index int
+	// played counts the events, of which there are length in all, and one more for
+	// the end.
+	played, length int
+	events         []plan.TestEvent
+	sources        []*testSource
 }
 
 // testSource is a stage that a script drives. It is held at its watermark.
@@ -36,8 +40,8 @@ type testSource struct {
 
 // startTests brings the sources of all scripts to their beginning.
 func (s *scheduler) startTests() {
-	for _, test := range s.plan.Tests {
-		script := &testScript{events: test.Events}
+	for i, test := range s.plan.Tests {
+		script := &testScript{index: i, length: len(test.Events), events: test.Events}
 		for _, id := range test.Sources {
 			source := &testSource{stage: s.stages[id], watermark: element.MinTime}
 			s.tracker.Hold(id, watermark.Pending, source.watermark)
@@ -68,6 +72,8 @@ func (s *scheduler) playOn() bool {
 	}
 	t.turn %= len(t.scripts)
 	script := t.scripts[t.turn]
+	script.played++
+	defer func() { s.ledger.play(s, script) }()
 	if len(script.events) == 0 {
 		s.endScript(script)
 		t.scripts = slices.Delete(t.scripts, t.turn, t.turn+1)
@@ -126,6 +132,9 @@ func (s *scheduler) endSource(source *testSource) {
 		s.tracker.Release(source.stage.ID, watermark.Pending, source.watermark)
 	}
 }
+
+// over says that the script has been played to its end.
+func (t *testScript) over() bool { return t.played > t.length }
 
 func (s *scheduler) endScript(script *testScript) {
 	for _, source := range script.sources {

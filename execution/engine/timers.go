@@ -137,13 +137,18 @@ func (s *scheduler) giveWay(st *stageState, g element.KeyGroup) *work {
 // what has changed in what is parked, and that those it was given have fired.
 func (s *scheduler) apply(b *bundle, changes []timerChange, parked []parkedChange) {
 	st := b.stage
+	for _, t := range b.work.timers {
+		s.ledger.clear(st, t)
+	}
 	for i := range changes {
 		t := &changes[i].timer
 		s.byOurClock(st, t)
 		var old *timer.Timer
 		if t.Data == nil {
+			s.ledger.clear(st, t)
 			old = st.timers.Remove(t.Name)
 		} else {
+			s.ledger.set(st, t)
 			s.hold(st, t)
 			old = st.timers.Put(t)
 		}

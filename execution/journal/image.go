@@ -19,6 +19,7 @@ type Image struct {
 	// Queued are in the order of their numbers.
 	Queued  []Block
 	Timers  []Timer
+	Parked  []Parked
 	Side    []SideBlock
 	Shown   []Shown
 	Stages  []Stage
@@ -34,8 +35,8 @@ var ErrRow = errors.New("malformed row")
 // Kinds returns the ranges of keys, from and to, in which the rows of an image
 // are.
 func Kinds() [][2][]byte {
-	kinds := make([][2][]byte, 0, 8)
-	for _, k := range []byte{rowBlock, rowTimer, rowSide, rowShown, rowStage, rowScript, rowMetric, rowDrain} {
+	kinds := make([][2][]byte, 0, 9)
+	for _, k := range []byte{rowBlock, rowTimer, rowParked, rowSide, rowShown, rowStage, rowScript, rowMetric, rowDrain} {
 		kinds = append(kinds, [2][]byte{{k}, {k + 1}})
 	}
 	return kinds
@@ -53,6 +54,8 @@ func (m *Image) Read(key, value []byte, open func(element.Place) (element.Stored
 		m.Queued = append(m.Queued, readBlock(k, v))
 	case rowTimer:
 		m.Timers = append(m.Timers, readTimer(k, v))
+	case rowParked:
+		m.Parked = append(m.Parked, readParked(k, v))
 	case rowSide:
 		m.Side = append(m.Side, readSide(k, v))
 	case rowShown:
@@ -62,7 +65,7 @@ func (m *Image) Read(key, value []byte, open func(element.Place) (element.Stored
 	case rowStage:
 		m.Stages = append(m.Stages, readStage(k, v))
 	case rowScript:
-		m.Scripts = append(m.Scripts, Script{Index: k.number32(), Played: int(v.uvarint()), Clock: time.Duration(v.varint())})
+		m.Scripts = append(m.Scripts, Script{Index: k.number32(), Played: int(v.uvarint()), Epoch: element.EventTime(v.varint()), Clock: time.Duration(v.varint())})
 	case rowMetric:
 		k.all()
 		if in := readMetric(v); v.err == nil {
@@ -111,8 +114,17 @@ func readTimer(k, v *reader) Timer {
 	return t
 }
 
+func readParked(k, v *reader) Parked {
+	p := Parked{Stage: plan.StageID(k.number32()), Domain: plan.TimeDomain(k.byte()), Group: element.KeyGroup(k.number16())}
+	p.Count, p.First, p.Hold = v.varint(), element.EventTime(v.varint()), element.EventTime(v.varint())
+	return p
+}
+
 func readStage(k, v *reader) Stage {
-	s := Stage{ID: plan.StageID(k.number32()), Finished: v.byte() == 1, Watermark: element.EventTime(v.varint())}
+	s := Stage{ID: plan.StageID(k.number32()), Finished: v.byte() == 1}
+	for _, at := range [...]*element.EventTime{&s.Input, &s.Output, &s.Reached} {
+		*at = element.EventTime(v.varint())
+	}
 	for _, n := range [...]*int64{&s.ElementsIn, &s.BytesIn, &s.ElementsOut, &s.BytesOut} {
 		*n = v.varint()
 	}
@@ -163,6 +175,13 @@ func (r *reader) all() []byte { return r.take(uint64(len(r.rest))) }
 func (r *reader) byte() byte {
 	if b := r.take(1); b != nil {
 		return b[0]
+	}
+	return 0
+}
+
+func (r *reader) number16() int {
+	if b := r.take(2); b != nil {
+		return int(binary.BigEndian.Uint16(b))
 	}
 	return 0
 }

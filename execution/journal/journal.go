@@ -33,7 +33,7 @@ import (
 )
 
 // Commit is what changes at once. Its fields are independent of one another: no
-// row is in two of them.
+// row is in two of them. Within a field, what comes later counts.
 type Commit struct {
 	// Queued are new blocks, Consumed those that are no more. A block that is in
 	// both was never there.
@@ -41,6 +41,8 @@ type Commit struct {
 	Consumed []element.Number
 	// Timers were set, or cleared where they have no data.
 	Timers []Timer
+	// Parked is what is new of timers that are in the state.
+	Parked []Parked
 	// Side holds new blocks of edges that are read when they are complete.
 	Side []SideBlock
 	// SideDone are the edges that nobody reads any more.
@@ -62,7 +64,7 @@ type Commit struct {
 
 // Empty says that nothing changes.
 func (c *Commit) Empty() bool {
-	return len(c.Queued) == 0 && len(c.Consumed) == 0 && len(c.Timers) == 0 && len(c.Side) == 0 &&
+	return len(c.Queued) == 0 && len(c.Consumed) == 0 && len(c.Timers) == 0 && len(c.Parked) == 0 && len(c.Side) == 0 &&
 		len(c.SideDone) == 0 && len(c.Shown) == 0 && len(c.Stages) == 0 && len(c.Scripts) == 0 &&
 		len(c.Metrics) == 0 && c.State.Len() == 0 && !c.Draining
 }
@@ -87,6 +89,15 @@ type Timer struct {
 	timer.Timer
 }
 
+// Parked says how many timers of a key group are in the state of its stage.
+type Parked struct {
+	Stage  plan.StageID
+	Domain plan.TimeDomain
+	Group  element.KeyGroup
+	// Parked has no timers if none are any more.
+	timer.Parked
+}
+
 // SideBlock is a block of an edge that is a side input.
 type SideBlock struct {
 	Edge plan.EdgeID
@@ -108,8 +119,9 @@ type Shown struct {
 // Stage is how far a stage has come.
 type Stage struct {
 	ID plan.StageID
-	// Watermark is that of its output.
-	Watermark element.EventTime
+	// Input and Output are its watermarks, Reached is how far in event time a bundle
+	// has come that was ahead of them.
+	Input, Output, Reached element.EventTime
 	// Finished says that nothing more comes to it or from it.
 	Finished bool
 	// What it has read and written, in elements and in bytes.
@@ -120,6 +132,7 @@ type Stage struct {
 type Script struct {
 	Index  int
 	Played int
-	// Clock is the processing time since the start of the job.
+	// Epoch is the processing time at the start of the job, Clock that since then.
+	Epoch element.EventTime
 	Clock time.Duration
 }

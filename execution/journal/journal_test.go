@@ -117,6 +117,7 @@ type model struct {
 	last    element.Number
 	queued  map[element.Number]journal.Block
 	timers  map[string]journal.Timer
+	parked  map[string]journal.Parked
 	side    map[string]journal.SideBlock
 	shown   map[string]journal.Shown
 	stages  map[plan.StageID]journal.Stage
@@ -169,6 +170,20 @@ func (m *model) setTimer(t *rapid.T) {
 	m.commit.Timers = append(m.commit.Timers, x)
 }
 
+func (m *model) park(t *rapid.T) {
+	p := journal.Parked{
+		Stage: drawStage(t), Domain: plan.TimeDomain(rapid.IntRange(0, 2).Draw(t, "domain")), Group: element.KeyGroup(rapid.Uint16().Draw(t, "group")),
+	}
+	name := fmt.Sprintf("%08d %d %08d", p.Stage, p.Domain, p.Group)
+	if p.Count = int64(rapid.IntRange(0, 3).Draw(t, "count")); p.Count > 0 {
+		p.First, p.Hold = drawTime(t, "first"), drawTime(t, "hold")
+		m.parked[name] = p
+	} else {
+		delete(m.parked, name)
+	}
+	m.commit.Parked = append(m.commit.Parked, p)
+}
+
 func (m *model) addSide(t *rapid.T) {
 	m.last++
 	b := journal.SideBlock{Edge: plan.EdgeID(rapid.IntRange(0, 2).Draw(t, "edge")), Block: drawBlock(t)}
@@ -205,7 +220,7 @@ func (m *model) show(t *rapid.T) {
 }
 
 func (m *model) moveStage(t *rapid.T) {
-	s := journal.Stage{ID: drawStage(t), Watermark: drawTime(t, "watermark"), Finished: rapid.Bool().Draw(t, "finished")}
+	s := journal.Stage{ID: drawStage(t), Input: drawTime(t, "input"), Output: drawTime(t, "output"), Reached: drawTime(t, "reached"), Finished: rapid.Bool().Draw(t, "finished")}
 	for _, n := range []*int64{&s.ElementsIn, &s.BytesIn, &s.ElementsOut, &s.BytesOut} {
 		*n = rapid.Int64().Draw(t, "n")
 	}
@@ -216,7 +231,7 @@ func (m *model) moveStage(t *rapid.T) {
 func (m *model) play(t *rapid.T) {
 	s := journal.Script{
 		Index: rapid.IntRange(0, 1).Draw(t, "script"), Played: rapid.IntRange(0, 9).Draw(t, "played"),
-		Clock: time.Duration(rapid.Int64().Draw(t, "clock")),
+		Epoch: drawTime(t, "epoch"), Clock: time.Duration(rapid.Int64().Draw(t, "clock")),
 	}
 	m.scripts[s.Index] = s
 	m.commit.Scripts = append(m.commit.Scripts, s)
@@ -227,7 +242,7 @@ func (m *model) drain(*rapid.T) { m.drained, m.commit.Draining = true, true }
 // want is the image that the rows should make.
 func (m *model) want() *journal.Image {
 	return &journal.Image{
-		Queued: sorted(m.queued), Timers: sorted(m.timers), Side: sorted(m.side), Shown: sorted(m.shown),
+		Queued: sorted(m.queued), Timers: sorted(m.timers), Parked: sorted(m.parked), Side: sorted(m.side), Shown: sorted(m.shown),
 		Stages: sorted(m.stages), Scripts: sorted(m.scripts), Draining: m.drained,
 	}
 }
@@ -258,7 +273,7 @@ func TestRowsAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := rows{}
 		m := &model{
-			queued: map[element.Number]journal.Block{}, timers: map[string]journal.Timer{}, side: map[string]journal.SideBlock{},
+			queued: map[element.Number]journal.Block{}, timers: map[string]journal.Timer{}, parked: map[string]journal.Parked{}, side: map[string]journal.SideBlock{},
 			shown: map[string]journal.Shown{}, stages: map[plan.StageID]journal.Stage{}, scripts: map[int]journal.Script{},
 		}
 		commit := func(t *rapid.T) {
@@ -283,7 +298,7 @@ func TestRowsAgainstModel(t *testing.T) {
 			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
-			"queue": m.queue, "consume": m.consume, "timer": m.setTimer, "side": m.addSide, "end side": m.endSide,
+			"queue": m.queue, "consume": m.consume, "timer": m.setTimer, "park": m.park, "side": m.addSide, "end side": m.endSide,
 			"show": m.show, "stage": m.moveStage, "script": m.play, "drain": m.drain, "commit": commit,
 		})
 	})
@@ -329,7 +344,7 @@ func FuzzRead(f *testing.F) {
 		}}}},
 		Timers: []journal.Timer{{Stage: 1, Timer: timer.Timer{Name: timer.Name{Key: "k", Tag: "t", Window: "w"}, Data: []byte("d")}}},
 		Shown:  []journal.Shown{{View: 1, Window: "w", Count: 1, Chunks: []element.Chunk{{Data: []byte("d")}}}},
-		Stages: []journal.Stage{{ID: 1, Watermark: 2}}, Scripts: []journal.Script{{Index: 1}}, Draining: true,
+		Stages: []journal.Stage{{ID: 1, Output: 2}}, Scripts: []journal.Script{{Index: 1}}, Draining: true,
 	}
 	changes, err := c.Changes()
 	if err != nil {

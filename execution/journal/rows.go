@@ -19,6 +19,7 @@ const Version = 1
 const (
 	rowBlock  = 'b' // number
 	rowTimer  = 't' // stage, family, key, tag, window
+	rowParked = 'p' // stage, domain, group
 	rowSide   = 'e' // edge, number
 	rowShown  = 'v' // stage, window
 	rowStage  = 'w' // stage
@@ -52,6 +53,9 @@ func (c *Commit) Changes() (*state.Changes, error) {
 	for i := range c.Timers {
 		c.Timers[i].put(out)
 	}
+	for i := range c.Parked {
+		c.Parked[i].put(out)
+	}
 	for i := range c.Side {
 		if err := c.Side[i].put(out); err != nil {
 			return nil, err
@@ -70,7 +74,7 @@ func (c *Commit) Changes() (*state.Changes, error) {
 	}
 	for _, s := range c.Scripts {
 		out.Set(appendNumber32([]byte{rowScript}, s.Index),
-			binary.AppendVarint(binary.AppendUvarint(nil, uint64(s.Played)), int64(s.Clock)))
+			binary.AppendVarint(binary.AppendVarint(binary.AppendUvarint(nil, uint64(s.Played)), int64(s.Epoch)), int64(s.Clock)))
 	}
 	if c.Draining {
 		out.Set([]byte{rowDrain}, nil)
@@ -97,7 +101,7 @@ func (c *Commit) Bytes() int {
 			n += inlineChunk(&c.Shown[i].Chunks[j])
 		}
 	}
-	return n + rowBytes*(len(c.Consumed)+len(c.Stages)+len(c.Metrics))
+	return n + rowBytes*(len(c.Consumed)+len(c.Parked)+len(c.Stages)+len(c.Metrics))
 }
 
 // rowBytes is about what a row takes besides its data.
@@ -229,6 +233,17 @@ func (t *Timer) put(out *state.Changes) {
 	out.Set(key, append(row, t.Data...))
 }
 
+func (p *Parked) put(out *state.Changes) {
+	key := append(appendNumber32([]byte{rowParked}, int(p.Stage)), byte(p.Domain))
+	key = binary.BigEndian.AppendUint16(key, uint16(p.Group))
+	if p.Count == 0 {
+		out.Delete(key)
+		return
+	}
+	row := binary.AppendVarint(binary.AppendVarint(nil, p.Count), int64(p.First))
+	out.Set(key, binary.AppendVarint(row, int64(p.Hold)))
+}
+
 func (s *Shown) put(out *state.Changes) error {
 	key := append(appendNumber32([]byte{rowShown}, int(s.View)), s.Window...)
 	if s.Forgotten {
@@ -241,11 +256,11 @@ func (s *Shown) put(out *state.Changes) error {
 }
 
 func (s *Stage) put(out *state.Changes) {
-	row := binary.AppendVarint([]byte{0}, int64(s.Watermark))
+	row := []byte{0}
 	if s.Finished {
 		row[0] = 1
 	}
-	for _, n := range [...]int64{s.ElementsIn, s.BytesIn, s.ElementsOut, s.BytesOut} {
+	for _, n := range [...]int64{int64(s.Input), int64(s.Output), int64(s.Reached), s.ElementsIn, s.BytesIn, s.ElementsOut, s.BytesOut} {
 		row = binary.AppendVarint(row, n)
 	}
 	out.Set(appendNumber32([]byte{rowStage}, int(s.ID)), row)

@@ -105,6 +105,14 @@ func NewRelaxed(upstream [][]plan.StageID) *Tracker {
 	return t
 }
 
+// Resume sets the watermarks that a stage had before, below which they do not go
+// back.
+func (t *Tracker) Resume(id plan.StageID, input, output element.EventTime) {
+	s := &t.stages[id]
+	s.input, s.output = max(s.input, input), max(s.output, output)
+	t.touch(id)
+}
+
 // Hold adds a hold of the stage at the time. A hold at element.MaxTime counts
 // as one just before it, so that what is held never looks finished.
 func (t *Tracker) Hold(id plan.StageID, kind Kind, at element.EventTime) {
