@@ -161,7 +161,7 @@ func totalSize(out *s3.GetObjectOutput) (int64, error) {
 }
 
 func (r *s3Reader) Read(p []byte) (int, error) {
-	for {
+	for len(p) > 0 {
 		if r.at >= r.end {
 			return 0, io.EOF
 		}
@@ -186,6 +186,7 @@ func (r *s3Reader) Read(p []byte) (int, error) {
 			}
 		}
 	}
+	return 0, nil
 }
 
 // again says whether to go on after an error in the middle of a range.

@@ -80,6 +80,9 @@ type Block struct {
 	Count int
 	// MinTime is the smallest timestamp among the elements.
 	MinTime EventTime
+	// MinEnd is the earliest end (maximum timestamp) of a window of an element, where
+	// the writer was asked for it. Elements may be later than their windows.
+	MinEnd EventTime
 	// Window is the encoded window of all elements, where the edge is partitioned
 	// by window. The global window has no bytes.
 	Window []byte

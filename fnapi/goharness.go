@@ -2,6 +2,7 @@ package fnapi
 
 import (
 	"context"
+	"errors"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 )
@@ -50,5 +51,9 @@ func (e *execution) progress(ctx context.Context) (*fnpb.ProcessBundleProgressRe
 			ProcessBundleProgress: &fnpb.ProcessBundleProgressRequest{InstructionId: e.id},
 		},
 	})
-	return resp.GetProcessBundleProgress(), err
+	r := resp.GetProcessBundleProgress()
+	if err == nil && r == nil {
+		err = errors.New("progress: the SDK answers with something else")
+	}
+	return r, err
 }

@@ -41,6 +41,7 @@ type buffer struct {
 	data    []byte
 	count   int
 	minTime element.EventTime
+	minEnd  element.EventTime
 	window  []byte // of all its elements, where the edge is partitioned by it
 }
 
@@ -49,6 +50,7 @@ type some struct {
 	data    []byte
 	count   int
 	minTime element.EventTime
+	minEnd  element.EventTime // of their windows, if it is asked for
 }
 
 // add appends elements to a buffer whose blocks go to the given ones.
@@ -67,6 +69,7 @@ func (b *buffer) append(e some) {
 	copy(b.data[n:], e.data)
 	b.count += e.count
 	b.minTime = min(b.minTime, e.minTime)
+	b.minEnd = min(b.minEnd, e.minEnd)
 }
 
 // grow appends elements to a buffer that has no room for them. What is in it
@@ -77,7 +80,7 @@ func (w *Writer) grow(b *buffer, blocks *[]element.Block, s sizes, e some) error
 	room := s.first
 	switch {
 	case b.count == 0:
-		b.minTime = element.MaxTime
+		b.minTime, b.minEnd = element.MaxTime, element.MaxTime
 	case cap(b.data) < regionBytes && w.spill.Over():
 		room = max(min(2*cap(b.data), s.max), len(b.data)+len(e.data))
 	default:
@@ -92,7 +95,7 @@ func (w *Writer) grow(b *buffer, blocks *[]element.Block, s sizes, e some) error
 		if int64(room) > w.spill.openBytes()-w.open {
 			room = cap(free)
 		}
-		b.data, b.minTime = free, element.MaxTime
+		b.data, b.minTime, b.minEnd = free, element.MaxTime, element.MaxTime
 	}
 	if room = max(room, len(b.data)+len(e.data)); room > cap(b.data) {
 		w.open -= int64(cap(b.data))
@@ -117,7 +120,7 @@ func (w *Writer) seal(b *buffer, blocks *[]element.Block) error {
 // the block does not need it, because it went to disk.
 func (w *Writer) end(b *buffer, blocks *[]element.Block) (free []byte, err error) {
 	data := b.data
-	block := element.Block{Data: data, Count: b.count, MinTime: b.minTime, Window: b.window}
+	block := element.Block{Data: data, Count: b.count, MinTime: b.minTime, MinEnd: b.minEnd, Window: b.window}
 	*b = buffer{window: b.window}
 	if err := w.spill.Block(&block, w.parterOf(b)); err != nil {
 		return nil, err

@@ -93,6 +93,25 @@ func (l *Layout) measure(b []byte) (key, size int, err error) {
 	return key, key + size, err
 }
 
+// minEnd is the earliest end of the windows of an element.
+func (l *Layout) minEnd(h *element.Header) (element.EventTime, error) {
+	earliest := element.MaxTime
+	rest := h.Windows
+	for range h.NumWindows {
+		n, err := l.Window.Measure(rest)
+		if err != nil {
+			return 0, fmt.Errorf("window: %w", err)
+		}
+		end, err := l.Window.WindowEnd(rest[:n])
+		if err != nil {
+			return 0, fmt.Errorf("window: %w", err)
+		}
+		earliest = min(earliest, end)
+		rest = rest[n:]
+	}
+	return earliest, nil
+}
+
 // Each calls f for every element of the block, once for each of its windows.
 func (l *Layout) Each(b *element.Block, f func(e *Element, window []byte) error) error {
 	if b.OnDisk() {
@@ -188,8 +207,8 @@ func (l *Layout) cutAt(blocks []element.Block, n int64) (first, last []element.B
 		}
 		// Both parts keep the block's minimum: a bound that is too low only
 		// holds the watermark a little longer.
-		head := element.Block{Data: b.Data[:at], Count: int(n), MinTime: b.MinTime, Window: b.Window, Pages: b.Pages}
-		tail := element.Block{Data: b.Data[at:], Count: b.Count - int(n), MinTime: b.MinTime, Window: b.Window, Pages: b.Pages}
+		head := element.Block{Data: b.Data[:at], Count: int(n), MinTime: b.MinTime, MinEnd: b.MinEnd, Window: b.Window, Pages: b.Pages}
+		tail := element.Block{Data: b.Data[at:], Count: b.Count - int(n), MinTime: b.MinTime, MinEnd: b.MinEnd, Window: b.Window, Pages: b.Pages}
 		return append(first, head), append(append(last, tail), blocks[i+1:]...), nil
 	}
 	if n > 0 {

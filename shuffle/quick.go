@@ -145,7 +145,7 @@ func (q *quick) cut(b []byte) (value, keyEnd, end int) {
 
 // count cuts elements as long as they are of the kind it knows.
 func (q *quick) count(data []byte) some {
-	all := some{minTime: element.MaxTime}
+	all := some{minTime: element.MaxTime, minEnd: element.MaxTime}
 	at := 0
 	for at < len(data) {
 		_, _, end := q.cut(data[at:])

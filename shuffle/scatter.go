@@ -46,7 +46,7 @@ func newScatter(groups int) *scatter {
 // that are cut quickly and as a batch holds.
 func (s *scatter) take(w *Writer, data []byte) (some, error) {
 	n := s.cut(w, data)
-	all := some{count: n, minTime: element.MaxTime}
+	all := some{count: n, minTime: element.MaxTime, minEnd: element.MaxTime}
 	if n > 0 {
 		all.data = data[:s.ends[n-1]]
 	}
@@ -72,7 +72,14 @@ func (s *scatter) write(w *Writer, data []byte, g element.KeyGroup) (element.Eve
 		if i > 0 {
 			from = s.ends[i-1]
 		}
-		one := some{data[from:s.ends[i]], 1, coder.TimeWithin(data[from:])}
+		one := some{data: data[from:s.ends[i]], count: 1, minTime: coder.TimeWithin(data[from:])}
+		if w.want.Ends {
+			const window = 12 // behind the time and the number of windows
+			var err error
+			if one.minEnd, err = w.layout.Window.WindowEnd(data[from+window:]); err != nil {
+				return 0, err
+			}
+		}
 		minTime = min(minTime, one.minTime)
 		if err := w.add(b, &w.out.Keyed[g], w.groupSizes, one); err != nil {
 			return 0, err

@@ -29,13 +29,13 @@ type windowBuffer struct {
 }
 
 // placeByWindow writes an element once for each of its windows.
-func (w *Writer) placeByWindow(e *Element, whole []byte) error {
+func (w *Writer) placeByWindow(e *Element, whole []byte, minEnd element.EventTime) error {
 	group := element.Unkeyed
 	if w.want.Groups > 0 {
 		group = w.group(e.Key())
 	}
 	if e.Header.NumWindows == 1 {
-		return w.placeInWindow(e.Header.Windows, group, some{whole, 1, e.Header.Timestamp})
+		return w.placeInWindow(e.Header.Windows, group, some{whole, 1, e.Header.Timestamp, minEnd})
 	}
 	h, rest := e.Header, e.Header.Windows
 	h.NumWindows = 1
@@ -47,7 +47,7 @@ func (w *Writer) placeByWindow(e *Element, whole []byte) error {
 		h.Windows, rest = rest[:n], rest[n:]
 		one := append(coder.PutHeader(w.windows.scratch[:0], h), e.Value...)
 		w.windows.scratch = one
-		if err := w.placeInWindow(h.Windows, group, some{one, 1, h.Timestamp}); err != nil {
+		if err := w.placeInWindow(h.Windows, group, some{one, 1, h.Timestamp, minEnd}); err != nil {
 			return err
 		}
 	}
@@ -64,7 +64,7 @@ func (w *Writer) placeInWindow(window []byte, group element.KeyGroup, one some) 
 	}
 	switch {
 	case w.want.Single:
-		return w.addBlock(element.Block{Data: bytes.Clone(one.data), Count: 1, MinTime: one.minTime, Window: bytes.Clone(window)})
+		return w.addBlock(element.Block{Data: bytes.Clone(one.data), Count: 1, MinTime: one.minTime, MinEnd: one.minEnd, Window: bytes.Clone(window)})
 	case w.want.Plain:
 		b := w.windows.of(window, element.Unkeyed)
 		return w.add(&b.buffer, &w.out.Plain, windowSizes, one)

@@ -23,6 +23,8 @@ type Partitions struct {
 	Groups int
 	// Parts says that what goes to disk of a key group is read part by part.
 	Parts bool
+	// Ends says that blocks are to tell when their windows end.
+	Ends bool
 	// Windows partitions either form by window besides: a block holds elements
 	// of one window only, and an element of several is written once for each.
 	Windows bool
@@ -75,7 +77,7 @@ type Writer struct {
 // blocks lie; nil is in memory.
 func NewWriter(layout *Layout, want Partitions, spill *Spill) *Writer {
 	invariants.Assert(want.Groups == 0 || layout.Value.Kind() == coder.KV, "values of coder %v have no keys", layout.Value)
-	w := &Writer{layout: layout, want: want, spill: spill, each: want.Groups > 0 || want.Single || want.Windows}
+	w := &Writer{layout: layout, want: want, spill: spill, each: want.Groups > 0 || want.Single || want.Windows || want.Ends}
 	if !want.Single && !want.Windows {
 		w.quick = newQuick(layout)
 	}
@@ -149,7 +151,7 @@ func (w *Writer) whole() error {
 
 // take consumes the whole elements of data and returns their length.
 func (w *Writer) take(data []byte) (int, error) {
-	all := some{minTime: element.MaxTime}
+	all := some{minTime: element.MaxTime, minEnd: element.MaxTime}
 	if w.want.Groups > 0 {
 		// A quarter more than an even share, so that most need no second block.
 		share := max(int64(len(data)), w.want.Expected-w.out.Bytes) / int64(w.want.Groups)
@@ -173,6 +175,7 @@ func (w *Writer) take(data []byte) (int, error) {
 		all.data = data[:at+len(more.data)]
 		all.count += more.count
 		all.minTime = min(all.minTime, more.minTime)
+		all.minEnd = min(all.minEnd, more.minEnd)
 	}
 	if w.want.Plain && !w.want.Single && !w.want.Windows && all.count > 0 {
 		if err := w.add(&w.plain, &w.out.Plain, plainSizes.expecting(len(data)), all); err != nil {
@@ -197,10 +200,16 @@ func (w *Writer) takeOne(data []byte) (some, error) {
 	if err != nil {
 		return some{}, err
 	}
-	if w.each {
-		err = w.place(&e, data[:e.Size])
+	one := some{data: data[:e.Size], count: 1, minTime: e.Header.Timestamp}
+	if w.want.Ends {
+		if one.minEnd, err = w.layout.minEnd(&e.Header); err != nil {
+			return some{}, err
+		}
 	}
-	return some{data[:e.Size], 1, e.Header.Timestamp}, err
+	if w.each {
+		err = w.place(&e, one)
+	}
+	return one, err
 }
 
 // takeQuick consumes elements as long as they are among those that are cut
@@ -209,6 +218,8 @@ func (w *Writer) takeQuick(data []byte) (some, error) {
 	switch {
 	case len(w.quick.forms) == 0:
 		return some{}, nil
+	case w.want.Groups == 0 && w.want.Ends:
+		return some{}, nil // there are few
 	case w.want.Groups == 0:
 		return w.quick.count(data), nil
 	case w.scatter == nil && len(data) < scatterBytesMin:
@@ -221,18 +232,18 @@ func (w *Writer) takeQuick(data []byte) (some, error) {
 }
 
 // place puts one element where it belongs.
-func (w *Writer) place(e *Element, whole []byte) error {
+func (w *Writer) place(e *Element, one some) error {
 	if w.want.Windows {
-		return w.placeByWindow(e, whole)
+		return w.placeByWindow(e, one.data, one.minEnd)
 	}
 	if w.want.Groups > 0 {
 		g := w.group(e.Key())
-		if err := w.add(&w.groups[g], &w.out.Keyed[g], w.groupSizes, some{whole, 1, e.Header.Timestamp}); err != nil {
+		if err := w.add(&w.groups[g], &w.out.Keyed[g], w.groupSizes, one); err != nil {
 			return err
 		}
 	}
 	if w.want.Single {
-		return w.addBlock(element.Block{Data: bytes.Clone(whole), Count: 1, MinTime: e.Header.Timestamp})
+		return w.addBlock(element.Block{Data: bytes.Clone(one.data), Count: 1, MinTime: one.minTime, MinEnd: one.minEnd})
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ type ledger struct {
 	// now.
 	stages  []journal.Stage
 	touched map[plan.StageID]bool
+	// resuming says that what is taken in has its number already.
+	resuming bool
 }
 
 func newLedger(p *plan.Plan) *ledger {
@@ -42,8 +44,8 @@ type place struct {
 
 // queue gives a block its number.
 func (r *ledger) queue(s *scheduler, st *stageState, at place, b *element.Block) {
-	if r == nil || b.Number != 0 {
-		return // it is found again
+	if r == nil || r.resuming {
+		return
 	}
 	r.last++
 	b.Number = r.last
@@ -125,6 +127,7 @@ func (s *scheduler) changes() *journal.Commit {
 
 // resume begins where a process before has ended, instead of at the beginning.
 func (s *scheduler) resume(m *journal.Image) []order {
+	s.ledger.resuming = true
 	for _, saved := range m.Stages {
 		st := s.stages[saved.ID]
 		s.ledger.stages[saved.ID] = saved
@@ -134,6 +137,7 @@ func (s *scheduler) resume(m *journal.Image) []order {
 			s.tracker.Resume(saved.ID, saved.Input, saved.Output)
 		}
 	}
+	s.startTests()
 	s.resumeTests(m.Scripts)
 	for i := range m.Timers {
 		t := &m.Timers[i]
@@ -163,7 +167,7 @@ func (s *scheduler) resume(m *journal.Image) []order {
 			st.queue.Push(b.Group, b.Block)
 		}
 	}
-	s.ledger.commit = journal.Commit{} // it is there already
+	s.ledger.commit, s.ledger.resuming = journal.Commit{}, false // it is there already
 	for _, st := range s.stages {
 		st.mark()
 	}

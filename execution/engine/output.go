@@ -66,6 +66,7 @@ func newPipes(p *plan.Plan) []*pipe {
 			} else {
 				want.Plain = true
 			}
+			want.Ends = want.Ends || isPatient(s)
 			if k, ok := s.Kind.(*plan.Executable); ok && k.Splittable {
 				want.Single = true
 			}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/trigger"
-	"github.com/gorunner/gorunner/execution/windowing"
 	"github.com/gorunner/gorunner/plan"
 )
 
@@ -28,7 +27,7 @@ import (
 
 // gathered is what is known of the elements in the queue of a patient stage.
 type gathered struct {
-	// end is the earliest that a window of theirs may have; stale says that it has
+	// end is the earliest that a window of theirs has; stale says that it has
 	// to be looked for. until is when they have held the watermark for long enough.
 	end   element.EventTime
 	stale bool
@@ -55,12 +54,7 @@ func (s *scheduler) gather(st *stageState, b *element.Block) {
 	if st.queue.Count() == 0 {
 		st.gathered = gathered{end: element.MaxTime, until: s.now + s.config.patience}
 	}
-	st.gathered.end = min(st.gathered.end, endOf(st, b))
-}
-
-// endOf returns the earliest end of a window that elements of a block may be in.
-func endOf(st *stageState, b *element.Block) element.EventTime {
-	return windowing.EarliestEnd(windowingOfPanes(st.Stage).Fn, b.MinTime)
+	st.gathered.end = min(st.gathered.end, b.MinEnd)
 }
 
 // firstEnd returns the earliest end of a window of what is in the queue.
@@ -70,7 +64,7 @@ func (st *stageState) firstEnd() element.EventTime {
 		return element.MaxTime
 	case g.stale:
 		g.end, g.stale = element.MaxTime, false
-		st.queue.Each(func(b *element.Block) { g.end = min(g.end, endOf(st, b)) })
+		st.queue.Each(func(b *element.Block) { g.end = min(g.end, b.MinEnd) })
 	}
 	return st.gathered.end
 }
@@ -135,7 +129,7 @@ func (s *scheduler) leaves(st *stageState) func(*element.Block) bool {
 	case s.overdue(st):
 		return func(b *element.Block) bool { return b.MinTime >= upstream }
 	case upstream > st.firstEnd():
-		return func(b *element.Block) bool { return endOf(st, b) >= upstream }
+		return func(b *element.Block) bool { return b.MinEnd >= upstream }
 	}
 	return nil
 }

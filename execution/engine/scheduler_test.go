@@ -28,7 +28,7 @@ import (
 //	    NAME exec ENV IN [keyed] [timers] [state] [splittable] [unbounded] [truncated] [side=EDGE[/VIEW]], each [-> OUT...]
 //	    script, then each event: NAME=COUNTxBYTES@TIME | NAME@TIME | clock+MS
 //	ready WORKER ENV SLOTS          gone WORKER          refused ENV
-//	done BUNDLE [OUT=COUNTxBYTES[@TIME]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...] [parked=DOMAIN/GROUP/MORE[@FIRST:HOLD]]
+//	done BUNDLE [OUT=COUNTxBYTES[@TIME[~END]]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...] [parked=DOMAIN/GROUP/MORE[@FIRST:HOLD]]
 //	failed BUNDLE [lost] [fatal]    refuse BUNDLE
 //	split BUNDLE keep=N rest=N[/GROUP][:DELAY_MS][@TIME]... [freed=GROUP]       full BUNDLE
 //	tick                            drain                       idle PERCENT [asleep]
@@ -131,9 +131,13 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 }
 
 // blocks makes a block of count elements and so many bytes for each, the
-// earliest of that time.
+// earliest of that time, in a window of 10 ms.
 func blocks(count, bytes int, from element.EventTime) []element.Block {
-	return []element.Block{{Data: make([]byte, count*bytes), Count: count, MinTime: from}}
+	end := from
+	if from >= 0 {
+		end = from/10*10 + 9
+	}
+	return []element.Block{{Data: make([]byte, count*bytes), Count: count, MinTime: from, MinEnd: end}}
 }
 
 // times are those that a script names.
@@ -211,6 +215,7 @@ func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID)
 			f.timers = append(f.timers, parseTimer(t, plan.SynchronizedDomain, a.Vals[0]))
 			continue
 		}
+		at, end, ends := strings.Cut(at, "~")
 		if timed {
 			from = times(t, at)
 		}
@@ -235,6 +240,9 @@ func (s *script) done(t *testing.T, d *datadriven.TestData, id harness.BundleID)
 		for _, blocks := range append(f.outputs[i].Keyed, f.outputs[i].Plain[len(f.outputs[i].Plain)-n:]) {
 			for j := range blocks {
 				blocks[j].Window = s.windowOf(from)
+				if ends {
+					blocks[j].MinEnd = times(t, end)
+				}
 			}
 		}
 	}

@@ -278,6 +278,7 @@ type sim struct {
 	memory *shuffle.Budget
 	// stream is what a simulation of endless input needs besides, else nil.
 	stream *simStream
+	ending plan.StageID // whose bundle has ended last
 	// config is the scheduler's, disk where the job stores, journal what is known of
 	// it in another process; nil if there is none.
 	config  config
@@ -356,7 +357,7 @@ func (s *sim) run() error {
 		s.sched.ledger = newLedger(s.plan)
 	}
 	orders := s.sched.start()
-	if err := s.journal.commit(s.sched); err != nil {
+	if err := s.journal.commit(s, nil, orders); err != nil {
 		return err
 	}
 	if err := s.obey(orders); err != nil {
@@ -409,6 +410,7 @@ func (s *sim) turn() error {
 func (s *sim) tell(f fact) error {
 	if done, ok := f.(bundleDone); ok {
 		b := s.running[done.id]
+		s.ending = b.stage.ID
 		s.updateCaches(done.id, true)
 		delete(s.running, done.id)
 		b.out.release()
@@ -443,7 +445,7 @@ func (s *sim) tell(f fact) error {
 		s.stream.drained = true // not before: what was started above was not to be truncated
 	}
 	orders := s.sched.step(s.now, f)
-	if err := s.journal.commit(s.sched); err != nil {
+	if err := s.journal.commit(s, f, orders); err != nil {
 		return err
 	}
 	if err := s.obey(orders); err != nil {

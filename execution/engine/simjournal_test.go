@@ -22,31 +22,31 @@ func TestSimulationOfEnds(t *testing.T) {
 	if testing.Short() {
 		seeds = 30
 	}
-	ends := 0
-	for seed := range seeds {
-		n, err := simulateEnds(seed)
-		if err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
+	for name, make := range map[string]func(seed uint64) (*sim, error){"bounded": newSimOfEnds, "endless": newStreamSim} {
+		ends := 0
+		for seed := range seeds {
+			s, err := make(seed)
+			if err == nil {
+				s.journal = &simJournal{rows: simRows{}, disk: s.disk, chance: 20 + s.rand.IntN(200)}
+				err = s.run()
+				ends += s.journal.ended
+			}
+			if err != nil {
+				t.Fatalf("%s, seed %d: %v", name, seed, err)
+			}
 		}
-		ends += n
-	}
-	if ends < int(seeds) {
-		t.Errorf("only %d ends in %d simulations", ends, seeds)
+		if ends < int(seeds) {
+			t.Errorf("%s: only %d ends in %d simulations", name, ends, seeds)
+		}
 	}
 }
 
-func simulateEnds(seed uint64) (ends int, err error) {
+func newSimOfEnds(seed uint64) (*sim, error) {
 	r := rand.New(rand.NewPCG(seed, 43))
-	s, err := newSim(r, newSimPlan(r, 2), config{
+	return newSim(r, newSimPlan(r, 2), config{
 		workers: 1 + r.IntN(3), maxAttempts: 10, maxWorkerRestarts: 100,
 		bundleBytes: int64(1 + r.IntN(400)), splitInterval: 10, idleInterval: 10, slots: 1 + r.IntN(3), bundleTime: time.Duration(r.IntN(3) * 20),
 	})
-	if err != nil {
-		return 0, err
-	}
-	s.journal = &simJournal{rows: simRows{}, disk: s.disk, chance: 20 + r.IntN(200)}
-	err = s.run()
-	return s.journal.ended, err
 }
 
 // simJournal has what is known of a job in another process.
@@ -65,14 +65,26 @@ func (j *simJournal) ends(r *rand.Rand) bool {
 	return j != nil && j.ended < endsMax && r.IntN(j.chance) == 0
 }
 
-// commit writes what has changed.
-func (j *simJournal) commit(s *scheduler) error {
+// commit writes what a fact has changed.
+func (j *simJournal) commit(s *sim, f fact, orders []order) error {
 	if j == nil {
 		return nil
 	}
-	c := s.changes()
+	c := s.sched.changes()
 	if c == nil {
-		return nil
+		c = &journal.Commit{}
+	}
+	if done, ok := f.(bundleDone); ok {
+		for _, w := range done.shown {
+			c.Shown = append(c.Shown, journal.Shown{View: s.ending, Window: string(w)})
+		}
+	}
+	for _, o := range orders {
+		if o, ok := o.(forgetWindows); ok {
+			for _, w := range o.windows {
+				c.Shown = append(c.Shown, journal.Shown{View: o.view, Window: w, Forgotten: true})
+			}
+		}
 	}
 	changes, err := c.Changes()
 	if err != nil {
@@ -115,8 +127,10 @@ func (s *sim) restart() error {
 		return err
 	}
 	c := s.config
-	c.epoch += element.EventTime(s.now / time.Millisecond)
-	s.now = 0
+	if s.stream == nil { // which tells the time by now alone
+		c.epoch += element.EventTime(s.now / time.Millisecond)
+		s.now = 0
+	}
 	s.sched = newScheduler(s.plan, c)
 	s.sched.ledger = newLedger(s.plan)
 	if err := s.obey(s.sched.resume(m)); err != nil {

@@ -352,6 +352,14 @@ func (s *simPlan) origin() map[plan.EdgeID]map[string]int {
 }
 
 func simulateStream(seed uint64) error {
+	s, err := newStreamSim(seed)
+	if err != nil {
+		return err
+	}
+	return s.run()
+}
+
+func newStreamSim(seed uint64) (*sim, error) {
 	r := rand.New(rand.NewPCG(seed, 4711))
 	p := newStreamPlan(r)
 	s, err := newSim(r, p, config{
@@ -361,7 +369,7 @@ func simulateStream(seed uint64) error {
 		patience: time.Duration(r.IntN(3)*10) * time.Millisecond,
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.stream = &simStream{
 		shown: map[plan.StageID]map[string]bool{}, sorted: map[string]element.EventTime{}, drained: s.sched.config.drain,
@@ -369,5 +377,5 @@ func simulateStream(seed uint64) error {
 	if r.IntN(3) == 0 {
 		s.stream.drainAt = 1 + r.IntN(2000)
 	}
-	return s.run()
+	return s, nil
 }

@@ -151,7 +151,6 @@ func (s *scheduler) split(f bundleSplit) {
 		b.work.queue.Trim(&b.work.lease, f.freed)
 	} else {
 		for _, r := range f.rest {
-			r.block.Number = 0
 			s.leave(b, r)
 		}
 	}
@@ -160,7 +159,6 @@ func (s *scheduler) split(f bundleSplit) {
 		if len(f.groups) > 0 {
 			at.group = f.groups[i]
 		}
-		f.keep[i].Number = 0
 		s.enter(b.stage, watermark.Running, at, &f.keep[i])
 	}
 	for i := range b.work.lease.Blocks {
@@ -191,7 +189,6 @@ func (s *scheduler) giveBack(b *bundle, rest []residual) {
 			if r := rest[n]; r.delay > 0 {
 				s.leave(b, r)
 			} else {
-				r.block.Number = 0
 				s.enter(st, st.hold, place{group: g, truncated: b.work.truncated && st.truncates()}, &r.block)
 				blocks = append(blocks, r.block)
 			}

@@ -225,7 +225,7 @@ func (r *reader) text() string { return string(r.take(r.uvarint())) }
 func (r *reader) data() []byte { return append([]byte{}, r.take(r.uvarint())...) }
 
 func (r *reader) block(flags byte) element.Block {
-	b := element.Block{Count: int(r.uvarint()), MinTime: element.EventTime(r.varint())}
+	b := element.Block{Count: int(r.uvarint()), MinTime: element.EventTime(r.varint()), MinEnd: element.EventTime(r.varint())}
 	if flags&hasWindow != 0 {
 		b.Window = r.data()
 	}

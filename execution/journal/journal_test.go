@@ -102,7 +102,7 @@ func drawChunks(t *rapid.T) []element.Chunk {
 
 func drawBlock(t *rapid.T) element.Block {
 	c := drawChunk(t)
-	b := element.Block{Data: c.Data, Stored: c.Stored, Count: rapid.IntRange(0, 1<<40).Draw(t, "count"), MinTime: drawTime(t, "min")}
+	b := element.Block{Data: c.Data, Stored: c.Stored, Count: rapid.IntRange(0, 1<<40).Draw(t, "count"), MinTime: drawTime(t, "min"), MinEnd: drawTime(t, "end")}
 	if rapid.Bool().Draw(t, "windowed") {
 		b.Window = drawBytes(t, "window")
 	}

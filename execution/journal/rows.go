@@ -166,7 +166,7 @@ func inlineChunk(c *element.Chunk) int {
 // appendBlock appends what is the same for all blocks.
 func appendBlock(row []byte, flags byte, b *element.Block) ([]byte, byte, error) {
 	row = binary.AppendUvarint(row, uint64(b.Count))
-	row = binary.AppendVarint(row, int64(b.MinTime))
+	row = binary.AppendVarint(binary.AppendVarint(row, int64(b.MinTime)), int64(b.MinEnd))
 	if b.Window != nil {
 		flags |= hasWindow
 		row = appendText(row, string(b.Window))

@@ -24,23 +24,6 @@ func Expiry(end element.EventTime, lateness time.Duration) element.EventTime {
 	return min(max(end, min(late, element.EndOfGlobalWindow)), element.MaxTime-1)
 }
 
-// EarliestEnd is the end (maximum timestamp) of the earliest window that an element
-// at t is in, if it was put there by the WindowFn, or an earlier time.
-func EarliestEnd(fn plan.WindowFn, t element.EventTime) element.EventTime {
-	switch f := fn.(type) {
-	case plan.GlobalWindows:
-		return element.EndOfGlobalWindow
-	case plan.FixedWindows:
-		return fixedWindow(f, t).End - 1
-	case plan.SlidingWindows:
-		return slidingWindow(f, t).End - 1
-	case plan.Sessions:
-		return t + millis(f.Gap) - 1
-	case plan.CustomWindows:
-	}
-	return t
-}
-
 // Mapper returns the function that maps a window of the main input to the one
 // of the side input that it reads: the side input's window of the last moment
 // of the main input's, and of several the earliest. ok is false where only the

@@ -327,23 +327,3 @@ func FuzzReadInterval(f *testing.F) {
 		}
 	})
 }
-
-func TestEarliestEnd(t *testing.T) {
-	for _, test := range []struct {
-		fn       plan.WindowFn
-		at, want element.EventTime
-	}{
-		{plan.GlobalWindows{}, 5, element.EndOfGlobalWindow},
-		{plan.FixedWindows{Size: 10 * ms}, 0, 9},
-		{plan.FixedWindows{Size: 10 * ms}, 9, 9},
-		{plan.FixedWindows{Size: 10 * ms, Offset: 3 * ms}, -8, -8},
-		{plan.SlidingWindows{Size: 10 * ms, Period: 5 * ms}, 12, 14},
-		{plan.SlidingWindows{Size: 10 * ms, Period: 5 * ms}, 15, 19},
-		{plan.Sessions{Gap: 10 * ms}, 12, 21},
-		{plan.CustomWindows{}, 12, 12},
-	} {
-		if got := windowing.EarliestEnd(test.fn, test.at); got != test.want {
-			t.Errorf("%v at %v: got %v, want %v", test.fn, test.at, got, test.want)
-		}
-	}
-}

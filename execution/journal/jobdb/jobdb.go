@@ -141,6 +141,7 @@ type pending struct {
 // The rows of the database itself, and those of state.
 const (
 	rowAbout = 'j'
+	rowPlan  = 'i' // its text, which never changes
 	rowState = 's'
 )
 
@@ -223,7 +224,6 @@ type about struct {
 	version uint64
 	epoch   uint64
 	seq     Seq
-	plan    string
 }
 
 // The reasons not to go on with what is found.
@@ -236,7 +236,7 @@ var (
 
 func (d *DB) readAbout() error {
 	found := false
-	err := d.table.Scan([]byte{rowAbout}, []byte{rowAbout + 1}, func(_, value []byte) error {
+	if err := d.table.Scan([]byte{rowAbout}, []byte{rowAbout + 1}, func(_, value []byte) error {
 		found = true
 		a := &d.about
 		for _, n := range [...]*uint64{&a.version, &a.epoch, (*uint64)(&a.seq)} {
@@ -246,35 +246,42 @@ func (d *DB) readAbout() error {
 			}
 			*n, value = v, value[size:]
 		}
-		a.plan = string(value)
+		return nil
+	}); err != nil {
+		return err
+	}
+	if !found {
+		d.about = about{version: journal.Version}
+		return nil
+	}
+	if d.about.version != journal.Version {
+		return fmt.Errorf("%w: format %d, want %d", ErrVersion, d.about.version, journal.Version)
+	}
+	return d.table.Scan([]byte{rowPlan}, []byte{rowPlan + 1}, func(_, value []byte) error {
+		if string(value) != d.params.Plan {
+			return ErrPlan
+		}
 		return nil
 	})
-	switch {
-	case err != nil:
-		return err
-	case !found:
-		d.about = about{version: journal.Version, plan: d.params.Plan}
-	case d.about.version != journal.Version:
-		return fmt.Errorf("%w: format %d, want %d", ErrVersion, d.about.version, journal.Version)
-	case d.about.plan != d.params.Plan:
-		return ErrPlan
-	}
-	return nil
 }
 
+// writeAbout says that another process has the job now.
 func (d *DB) writeAbout() error {
 	b := d.table.Batch()
-	if err := d.putAbout(b); err != nil {
-		return errors.Join(err, b.Close())
+	err := b.Set([]byte{rowPlan}, []byte(d.params.Plan))
+	if err == nil {
+		err = d.putAbout(b)
 	}
-	return errors.Join(b.Commit(), b.Close())
+	if err == nil {
+		err = b.Commit()
+	}
+	return errors.Join(err, b.Close())
 }
 
 func (d *DB) putAbout(b state.Batch) error {
 	row := binary.AppendUvarint(nil, d.about.version)
 	row = binary.AppendUvarint(row, d.about.epoch)
-	row = binary.AppendUvarint(row, uint64(d.about.seq))
-	return b.Set([]byte{rowAbout}, append(row, d.about.plan...))
+	return b.Set([]byte{rowAbout}, binary.AppendUvarint(row, uint64(d.about.seq)))
 }
 
 // Epoch counts how often the job was opened, from 1.
