@@ -39,7 +39,7 @@ func (r *grouping) run(ctx context.Context, input []element.Block) error {
 	}
 	t := r.table(passes[0].count)
 	defer func() {
-		if t.resident() <= tableKeptMax {
+		if t.room() <= tableKeptMax {
 			t.reset()
 			r.tables.Put(t)
 		}
@@ -63,14 +63,14 @@ type pass struct{ from, to, count, load int }
 // passes divides the input. It is one pass if it fits, or if that would load most
 // of it again and again.
 func (g *Grouper) passes(input []element.Block) []pass {
-	const valueBytes = 96 // what a value takes in a table at most, with an entry of its own
+	const perValue = 96 // what a value takes in a table at most, with an entry of its own
 	all := pass{to: shuffle.PartsMax, count: countAll(input)}
 	bytes := 0
 	for i := range input {
 		bytes += input[i].Size()
 		all.load += shuffle.LoadBytes(&input[i], 0, shuffle.PartsMax)
 	}
-	if g.params.MemoryBytes == 0 || all.load == 0 || all.load+valueBytes*all.count <= g.params.MemoryBytes {
+	if g.params.MemoryBytes == 0 || all.load == 0 || all.load+perValue*all.count <= g.params.MemoryBytes {
 		return []pass{all}
 	}
 	var passes []pass
@@ -78,7 +78,7 @@ func (g *Grouper) passes(input []element.Block) []pass {
 	for p := range shuffle.PartsMax {
 		size, load := partBytes(input, p)
 		count := int(float64(size) / float64(bytes) * float64(all.count))
-		if next.to > next.from && next.load+load+valueBytes*(next.count+count) > g.params.MemoryBytes {
+		if next.to > next.from && next.load+load+perValue*(next.count+count) > g.params.MemoryBytes {
 			passes = append(passes, next)
 			next = pass{from: p}
 		}

@@ -73,10 +73,24 @@ func (t *table) full(n int) bool {
 	return len(t.values)+n > t.max && len(t.values) > 0 || len(t.data[0]) > ownBytesMax
 }
 
+// What each takes of a table's memory.
+const (
+	entryBytes = 56
+	valueBytes = 16
+	orderBytes = 4
+	slotBytes  = 8
+	timeBytes  = 8
+)
+
+// room is the memory that the table keeps when it is emptied.
+func (t *table) room() int {
+	return cap(t.data[0]) + entryBytes*cap(t.entries) + valueBytes*cap(t.values) + orderBytes*cap(t.order) +
+		slotBytes*cap(t.slots) + timeBytes*cap(t.times)
+}
+
 // resident is the memory that the table takes.
 func (t *table) resident() int {
-	const entryBytes, valueBytes, slotBytes, timeBytes = 56, 16 + 4, 8, 8
-	return t.loaded + len(t.data[0]) + entryBytes*len(t.entries) + valueBytes*len(t.values) + slotBytes*len(t.slots) + timeBytes*len(t.times)
+	return t.loaded + len(t.data[0]) + entryBytes*len(t.entries) + (valueBytes+orderBytes)*len(t.values) + slotBytes*len(t.slots) + timeBytes*len(t.times)
 }
 
 // reset empties the table.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -59,13 +60,13 @@ func (m *Image) Read(key, value []byte, open func(element.Place) (element.Stored
 	case rowSide:
 		m.Side = append(m.Side, readSide(k, v))
 	case rowShown:
-		s := Shown{View: plan.StageID(k.number32()), Window: string(k.all()), Count: int(v.uvarint())}
+		s := Shown{View: plan.StageID(k.number32()), Window: string(k.all()), Count: v.count()}
 		s.Chunks = v.chunks()
 		m.Shown = append(m.Shown, s)
 	case rowStage:
 		m.Stages = append(m.Stages, readStage(k, v))
 	case rowScript:
-		m.Scripts = append(m.Scripts, Script{Index: k.number32(), Played: int(v.uvarint()), Epoch: element.EventTime(v.varint()), Clock: time.Duration(v.varint())})
+		m.Scripts = append(m.Scripts, Script{Index: k.number32(), Played: v.count(), Epoch: element.EventTime(v.varint()), Clock: time.Duration(v.varint())})
 	case rowMetric:
 		k.all()
 		if in := readMetric(v); v.err == nil {
@@ -86,7 +87,7 @@ func readBlock(k, v *reader) Block {
 	flags := v.byte()
 	b := Block{Stage: plan.StageID(v.uvarint()), Group: element.Unkeyed, Due: element.MinTime, Truncated: flags&isTruncated != 0}
 	if flags&isGrouped != 0 {
-		b.Group = element.KeyGroup(v.uvarint())
+		b.Group = v.group()
 	}
 	if flags&hasDue != 0 {
 		b.Due = element.EventTime(v.varint())
@@ -106,16 +107,15 @@ func readSide(k, v *reader) SideBlock {
 func readTimer(k, v *reader) Timer {
 	var t Timer
 	t.Stage, t.Name = readTimerName(k)
-	t.Domain = plan.TimeDomain(v.byte())
-	t.Group = element.KeyGroup(v.uvarint())
+	t.Domain, t.Group = v.domain(), v.group()
 	t.Fire, t.Hold = element.EventTime(v.varint()), element.EventTime(v.varint())
-	t.Chain = int(v.uvarint())
+	t.Chain = v.count()
 	t.Data = append([]byte{}, v.all()...)
 	return t
 }
 
 func readParked(k, v *reader) Parked {
-	p := Parked{Stage: plan.StageID(k.number32()), Domain: plan.TimeDomain(k.byte()), Group: element.KeyGroup(k.number16())}
+	p := Parked{Stage: plan.StageID(k.number32()), Domain: k.domain(), Group: element.KeyGroup(k.number16())}
 	p.Count, p.First, p.Hold = v.varint(), element.EventTime(v.varint()), element.EventTime(v.varint())
 	return p
 }
@@ -206,6 +206,26 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
+// below reads a number that is at most so large.
+func (r *reader) below(most uint64) uint64 {
+	v := r.uvarint()
+	if v > most && r.err == nil {
+		r.err = fmt.Errorf("%w: %d is more than %d", ErrRow, v, most)
+	}
+	if r.err != nil {
+		return 0
+	}
+	return v
+}
+
+func (r *reader) count() int { return int(r.below(math.MaxInt64)) }
+
+func (r *reader) group() element.KeyGroup { return element.KeyGroup(r.below(math.MaxUint16)) }
+
+func (r *reader) domain() plan.TimeDomain {
+	return plan.TimeDomain(r.below(uint64(plan.SynchronizedDomain)))
+}
+
 func (r *reader) varint() int64 {
 	v, n := binary.Varint(r.rest)
 	r.skip(n)
@@ -225,7 +245,7 @@ func (r *reader) text() string { return string(r.take(r.uvarint())) }
 func (r *reader) data() []byte { return append([]byte{}, r.take(r.uvarint())...) }
 
 func (r *reader) block(flags byte) element.Block {
-	b := element.Block{Count: int(r.uvarint()), MinTime: element.EventTime(r.varint()), MinEnd: element.EventTime(r.varint())}
+	b := element.Block{Count: r.count(), MinTime: element.EventTime(r.varint()), MinEnd: element.EventTime(r.varint())}
 	if flags&hasWindow != 0 {
 		b.Window = r.data()
 	}
@@ -256,7 +276,7 @@ func (r *reader) chunks() []element.Chunk {
 }
 
 func (r *reader) stored() element.Stored {
-	p := element.Place{File: r.uvarint(), Offset: r.uvarint(), Bytes: uint32(r.uvarint()), Size: uint32(r.uvarint())}
+	p := element.Place{File: r.uvarint(), Offset: r.uvarint(), Bytes: uint32(r.below(math.MaxUint32)), Size: uint32(r.below(math.MaxUint32))}
 	if r.err != nil {
 		return nil
 	}
