@@ -47,7 +47,7 @@ func (s *scheduler) leave(b *bundle, r residual) {
 			queue, r.delay = st.incoming, 0
 		}
 	}
-	at := place{group: r.group, truncated: s.draining && queue == st.queue && st.truncates()}
+	at := place{group: r.group, truncated: b.truncated()}
 	if r.delay > 0 {
 		at.due = min(s.clock, delayMax) + min(r.delay, delayMax)
 	}

@@ -57,6 +57,9 @@ func (s *scheduler) drain() {
 // truncates says whether what comes to the stage is truncated first.
 func (st *stageState) truncates() bool { return st.incoming != st.queue }
 
+// truncated says that what a bundle leaves need not be truncated any more.
+func (b *bundle) truncated() bool { return b.work.truncated && b.stage.truncates() }
+
 // checkpointToTruncate checkpoints a bundle whose work should be truncated and
 // has not been.
 func (s *scheduler) checkpointToTruncate(b *bundle) {

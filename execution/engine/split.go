@@ -155,7 +155,7 @@ func (s *scheduler) split(f bundleSplit) {
 		}
 	}
 	for i := range f.keep {
-		at := place{group: element.Unkeyed, truncated: b.work.truncated && b.stage.truncates()}
+		at := place{group: element.Unkeyed, truncated: b.truncated()}
 		if len(f.groups) > 0 {
 			at.group = f.groups[i]
 		}
@@ -189,7 +189,7 @@ func (s *scheduler) giveBack(b *bundle, rest []residual) {
 			if r := rest[n]; r.delay > 0 {
 				s.leave(b, r)
 			} else {
-				s.enter(st, st.hold, place{group: g, truncated: b.work.truncated && st.truncates()}, &r.block)
+				s.enter(st, st.hold, place{group: g, truncated: b.truncated()}, &r.block)
 				blocks = append(blocks, r.block)
 			}
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/execution/timer"
 	"github.com/gorunner/gorunner/plan"
 )
 
@@ -118,6 +119,12 @@ func readParked(k, v *reader) Parked {
 	p := Parked{Stage: plan.StageID(k.number32()), Domain: k.domain(), Group: element.KeyGroup(k.number16())}
 	p.Count, p.First, p.Hold = v.varint(), element.EventTime(v.varint()), element.EventTime(v.varint())
 	return p
+}
+
+// readTimerName reads the key of a timer's row behind its first byte.
+func readTimerName(r *reader) (plan.StageID, timer.Name) {
+	stage := plan.StageID(r.number32())
+	return stage, timer.Name{Family: int(r.uvarint()), Key: r.text(), Tag: r.text(), Window: r.text()}
 }
 
 func readStage(k, v *reader) Stage {

@@ -5,8 +5,6 @@ import (
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/metrics"
-	"github.com/gorunner/gorunner/execution/timer"
-	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/state"
 )
 
@@ -275,10 +273,4 @@ func Metric(in *metrics.Info) (key, value []byte) {
 		value = appendText(appendText(value, label), in.Labels[label])
 	}
 	return key, append(value, in.Payload...)
-}
-
-// readTimerName reads the key of a timer's row behind its first byte.
-func readTimerName(r *reader) (plan.StageID, timer.Name) {
-	stage := plan.StageID(r.number32())
-	return stage, timer.Name{Family: int(r.uvarint()), Key: r.text(), Tag: r.text(), Window: r.text()}
 }

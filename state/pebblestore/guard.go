@@ -132,7 +132,7 @@ func (g *guard) create(name string, make func() (vfs.File, error)) (vfs.File, er
 // must be there whenever the marker is.
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	if g.lasting && strings.HasPrefix(g.PathBase(name), "marker.") {
-		if err := g.syncDir(g.PathDir(name)); err != nil {
+		if err := SyncDir(g, g.PathDir(name)); err != nil {
 			return nil, err
 		}
 	}
@@ -167,8 +167,12 @@ func (g *guard) OpenDir(name string) (vfs.File, error) {
 	return f, nil
 }
 
-func (g *guard) syncDir(name string) error {
-	f, err := g.OpenDir(name)
+// SyncDir makes the names in a directory outlive the machine.
+func SyncDir(fs vfs.FS, dir string) error {
+	if dir == "" {
+		dir = "."
+	}
+	f, err := fs.OpenDir(dir)
 	if err != nil {
 		return err
 	}

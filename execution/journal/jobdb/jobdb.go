@@ -171,7 +171,7 @@ func (d *DB) open() error {
 	dir := p.FS.PathJoin(p.Dir, "segments")
 	err := p.FS.MkdirAll(dir, 0o700)
 	if err == nil {
-		err = errors.Join(syncDir(p.FS, p.Dir), syncDir(p.FS, p.FS.PathDir(p.Dir)))
+		err = errors.Join(pebblestore.SyncDir(p.FS, p.Dir), pebblestore.SyncDir(p.FS, p.FS.PathDir(p.Dir)))
 	}
 	if err != nil {
 		return err
@@ -197,18 +197,6 @@ func (d *DB) open() error {
 		return err
 	}
 	return d.segments.Sweep()
-}
-
-// syncDir makes the names in a directory outlive the machine.
-func syncDir(fs vfs.FS, dir string) error {
-	if dir == "" {
-		dir = "."
-	}
-	f, err := fs.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // prefixOf says what rows have in common that are looked for together.
