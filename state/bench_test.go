@@ -19,7 +19,7 @@ func BenchmarkAppend(b *testing.B) {
 		if err := txn.Append(cell, "", value); err != nil {
 			b.Fatal(err)
 		}
-		if err := txn.Apply(); err != nil {
+		if err := txn.Apply(0); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -56,7 +56,7 @@ func BenchmarkKeys(b *testing.B) {
 			element(txn, n)
 			n++
 		}
-		if err := txn.Apply(); err != nil {
+		if err := txn.Apply(0); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -18,7 +18,7 @@ func TestMemoryClosedIsEmpty(t *testing.T) {
 	if err := txn.Append(cell, "", []byte("x")); err != nil {
 		t.Fatal(err)
 	}
-	if err := txn.Apply(); err != nil {
+	if err := txn.Apply(0); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Close(); err != nil {

@@ -76,7 +76,7 @@ func TestEvictionAmidTransactions(t *testing.T) {
 			}
 			check(t, txn, cell, want)
 			if rapid.Bool().Draw(t, "apply") {
-				if err := txn.Apply(); err != nil {
+				if err := txn.Apply(0); err != nil {
 					t.Fatal(err)
 				}
 				model[key] = want
@@ -157,7 +157,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		if err := txn.Settle(); err != nil {
 			t.Fatal(err)
 		}
-		if err := txn.Apply(); err != nil {
+		if err := txn.Apply(0); err != nil {
 			t.Fatal(err)
 		}
 		most.Store(max(most.Load(), used.Load()))
@@ -198,7 +198,7 @@ func TestNothingIsOpenedInVain(t *testing.T) {
 		txn := store.Begin()
 		_ = txn.ClearAll(cell)
 		_ = txn.Append(cell, "", []byte("value"))
-		if err := errors.Join(txn.Settle(), txn.Apply()); err != nil {
+		if err := errors.Join(txn.Settle(), txn.Apply(0)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -217,7 +217,7 @@ func TestNothingIsOpenedInVain(t *testing.T) {
 		t.Errorf("the table was opened %d times and has %d rows, want 1 each", opened, table.Len())
 	}
 	_ = txn.ClearAll(cell)
-	if err := txn.Apply(); err != nil {
+	if err := txn.Apply(0); err != nil {
 		t.Fatal(err)
 	}
 	if err := store.Begin().Settle(); err != nil || table.Len() != 0 {
@@ -239,7 +239,7 @@ func TestWriteErrors(t *testing.T) {
 			store := state.New(params)
 			txn := store.Begin()
 			_ = txn.Append(state.Cell{State: "s"}, "", []byte("x"))
-			if err := txn.Apply(); err != nil {
+			if err := txn.Apply(0); err != nil {
 				t.Fatal(err)
 			}
 			txn = store.Begin()

@@ -133,9 +133,14 @@ type Txn interface {
 	// Settle makes room in the store for what the transaction has written. It may
 	// take long. It is called at most once, when all has been written.
 	Settle() error
+	// Changes are the writes as changes of rows, for the commit that makes them last;
+	// nil in a store that does not outlive the process. They are asked for after
+	// Settle.
+	Changes() *Changes
 	// Apply makes the writes visible to transactions that begin later. It takes
-	// no I/O. The transaction is not used afterwards.
-	Apply() error
+	// no I/O. The transaction is not used afterwards. seq is the number of the commit
+	// which has its changes, 0 if there is none.
+	Apply(seq uint64) error
 	// Drop gives up the transaction, which is not used afterwards.
 	Drop()
 }

@@ -190,8 +190,11 @@ func (t *txn) ClearAll(cell Cell) error {
 // Settle makes room.
 func (t *txn) Settle() error { return t.store.relieve() }
 
+// Changes are none: nothing outlives the process.
+func (t *txn) Changes() *Changes { return nil }
+
 // Apply lays the writes over the cache.
-func (t *txn) Apply() error {
+func (t *txn) Apply(uint64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for key, w := range t.writes {

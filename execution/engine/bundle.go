@@ -275,7 +275,7 @@ func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
 	case bundleDone:
 		x := d.ending(f.id)
 		if x.txn != nil {
-			if err := x.txn.Apply(); err != nil {
+			if err := x.txn.Apply(0); err != nil {
 				return nil, fmt.Errorf("stage %s bundle %d: apply state: %w", x.stage.Name, x.id, err)
 			}
 		}

@@ -30,7 +30,7 @@ func BenchmarkUserState(b *testing.B) {
 			}
 		}
 		s.end()
-		if err := s.txn.Apply(); err != nil {
+		if err := s.txn.Apply(0); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -85,7 +85,7 @@ func TestBag(t *testing.T) {
 	add(t, b, bagKey("u"), []byte("two"))
 	add(t, b, bagKey("v"), []byte("of another key"))
 	expect(t, b, bagKey("u"), "onetwo")
-	if err := b.txn.Apply(); err != nil {
+	if err := b.txn.Apply(0); err != nil {
 		t.Fatal(err)
 	}
 	b = stateOn(store)
@@ -109,7 +109,7 @@ func TestMultimap(t *testing.T) {
 	expect(t, b, mapKey(harness.PartMapKeys, ""), "k1k2")
 	expect(t, b, mapKey(harness.PartMapValues, "k2"), "ac")
 	expect(t, b, mapKey(harness.PartMapValues, "k3"), "")
-	if err := b.txn.Apply(); err != nil {
+	if err := b.txn.Apply(0); err != nil {
 		t.Fatal(err)
 	}
 	b = stateOn(store)
@@ -130,7 +130,7 @@ func TestSet(t *testing.T) {
 	store := state.NewMemory()
 	b := stateOn(store)
 	add(t, b, mapKey(harness.PartMapValues, "member"), nil)
-	if err := b.txn.Apply(); err != nil {
+	if err := b.txn.Apply(0); err != nil {
 		t.Fatal(err)
 	}
 	b = stateOn(store)
@@ -226,7 +226,7 @@ func TestOrderedListAgainstModel(t *testing.T) {
 				model = slices.DeleteFunc(model, func(e entry) bool { return e.at >= start && e.at < end })
 			},
 			"commit": func(t *rapid.T) {
-				if err := b.txn.Apply(); err != nil {
+				if err := b.txn.Apply(0); err != nil {
 					t.Fatal(err)
 				}
 				b = stateOn(store)
@@ -339,7 +339,7 @@ func TestReadingGoesOnAfterWrites(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := b.txn.Apply(); err != nil {
+	if err := b.txn.Apply(0); err != nil {
 		t.Fatal(err)
 	}
 	b = begin([]string{"3"}, "a", "e")
@@ -460,7 +460,7 @@ func TestStateAfterTheEnd(t *testing.T) {
 	b := stateOn(store)
 	add(t, b, bagKey("u"), []byte("in time"))
 	b.end()
-	if err := b.txn.Apply(); err != nil {
+	if err := b.txn.Apply(0); err != nil {
 		t.Fatal(err)
 	}
 	_, _, getErr := b.Get(t.Context(), bagKey("u"), nil)

@@ -72,6 +72,9 @@ type Options struct {
 	// OpenState opens a table for the state that memory has no room for; default
 	// all of it stays there. It is called when that is first the case.
 	OpenState func() (state.Table, error)
+	// Journal keeps what the job commits; default nobody does, and the job ends with
+	// the process. Disk is then that of the journal.
+	Journal Journal
 	// Drain drains the job from its very start: see [Job.Drain].
 	Drain bool
 	// FinalizeTimeout is how long a harness may take to finalize a bundle, which

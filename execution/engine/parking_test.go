@@ -120,7 +120,7 @@ func TestParkingAgainstModel(t *testing.T) {
 				p.txn.Drop()
 				continue
 			}
-			if err := p.txn.Apply(); err != nil {
+			if err := p.txn.Apply(0); err != nil {
 				t.Fatal(err)
 			}
 			model = now

@@ -417,7 +417,7 @@ func (s *sim) tell(f fact) error {
 		if b.out.pipe.consumes {
 			s.pool.Give(b.order.input)
 		}
-		if err := b.txn.Apply(); err != nil {
+		if err := b.txn.Apply(0); err != nil {
 			return err
 		}
 		s.stream.show(b.stage.ID, done.shown)

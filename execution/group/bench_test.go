@@ -186,7 +186,7 @@ func benchmarkPanes(b *testing.B, keys, perBundle, size int) {
 		if err := panes.Run(b.Context(), bundle); err != nil {
 			b.Fatal(err)
 		}
-		if err := txn.Apply(); err != nil {
+		if err := txn.Apply(0); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -143,7 +143,7 @@ func (j *job) run(ctx context.Context, input []element.Block, due []group.Timer)
 		}
 	}
 	j.dropped += b.Dropped
-	return txn.Apply()
+	return txn.Apply(0)
 }
 
 func nameOf(t group.Timer) string {

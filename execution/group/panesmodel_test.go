@@ -409,7 +409,7 @@ func FuzzPanesState(f *testing.F) {
 					t.Fatal(err)
 				}
 			}
-			if err := txn.Apply(); err != nil {
+			if err := txn.Apply(0); err != nil {
 				t.Fatal(err)
 			}
 			// It may fail, but not panic.

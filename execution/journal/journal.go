@@ -32,6 +32,9 @@ import (
 	"github.com/gorunner/gorunner/state"
 )
 
+// Seq numbers the commits of a job, from 1.
+type Seq uint64
+
 // Commit is what changes at once. Its fields are independent of one another: no
 // row is in two of them. Within a field, what comes later counts.
 type Commit struct {

@@ -90,7 +90,7 @@ func (s *stage) run(items []item) (out []element.Block, err error) {
 		return nil, err
 	}
 	s.dropped += b.Dropped
-	return out, b.State.Apply()
+	return out, b.State.Apply(0)
 }
 
 func (s *stage) keys() (keys []string) {

@@ -63,7 +63,7 @@ func bench(b *testing.B, s state.Store, keys uint64, skewed bool) {
 		if err := txn.Settle(); err != nil {
 			b.Fatal(err)
 		}
-		if err := txn.Apply(); err != nil {
+		if err := txn.Apply(0); err != nil {
 			b.Fatal(err)
 		}
 	}

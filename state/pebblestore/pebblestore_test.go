@@ -63,7 +63,7 @@ func fill(s state.Store, size int) error {
 		if err := txn.Settle(); err != nil {
 			return err
 		}
-		if err := txn.Apply(); err != nil {
+		if err := txn.Apply(0); err != nil {
 			return err
 		}
 	}

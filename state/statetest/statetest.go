@@ -137,7 +137,7 @@ func (m *model) apply(t *rapid.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := txn.Apply(); err != nil {
+	if err := txn.Apply(0); err != nil {
 		t.Fatal(err)
 	}
 	m.stored, m.txn = m.written, nil
@@ -409,7 +409,7 @@ func checkConcurrency(t *testing.T, store state.Store) {
 				if err := txn.Settle(); err != nil {
 					t.Error(err)
 				}
-				if err := txn.Apply(); err != nil {
+				if err := txn.Apply(0); err != nil {
 					t.Error(err)
 				}
 			}
@@ -436,7 +436,7 @@ func write(t *testing.T, store state.Store, f func(state.Txn) error) {
 	if err := txn.Settle(); err != nil {
 		t.Fatal(err)
 	}
-	if err := txn.Apply(); err != nil {
+	if err := txn.Apply(0); err != nil {
 		t.Fatal(err)
 	}
 }

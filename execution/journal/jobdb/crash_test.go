@@ -100,7 +100,7 @@ type life struct {
 	random *rand.Rand
 	last   element.Number
 	// after holds what is queued and the sum of a counter after each commit.
-	after map[jobdb.Seq]moment
+	after map[journal.Seq]moment
 	now   moment
 }
 
@@ -172,7 +172,7 @@ func varint(n int64) (b []byte) {
 
 // resume checks that the database has a prefix of the commits which has at least
 // those that were said to be durable.
-func (l *life) resume(db *jobdb.DB, durable jobdb.Seq) error {
+func (l *life) resume(db *jobdb.DB, durable journal.Seq) error {
 	seq := db.Last()
 	want, ok := l.after[seq]
 	if !ok || seq < durable {
@@ -207,7 +207,7 @@ func (l *life) resume(db *jobdb.DB, durable jobdb.Seq) error {
 
 // live opens the job, lets it commit and lets the machine end in the middle of any
 // act. It returns what is left, and how many commits had been said to be durable.
-func (l *life) live(disk *vfs.MemFS, durable jobdb.Seq) (*vfs.MemFS, jobdb.Seq, error) {
+func (l *life) live(disk *vfs.MemFS, durable journal.Seq) (*vfs.MemFS, journal.Seq, error) {
 	var db atomic.Pointer[jobdb.DB]
 	var left atomic.Pointer[vfs.MemFS]
 	said := durable
@@ -250,11 +250,11 @@ func (l *life) live(disk *vfs.MemFS, durable jobdb.Seq) (*vfs.MemFS, jobdb.Seq, 
 // commits, and after none before the last that was said to be durable.
 func TestCrashes(t *testing.T) {
 	for seed := *from; seed < *from+uint64(*seeds); seed++ {
-		l := &life{t: t, random: rand.New(rand.NewPCG(seed, 0)), after: map[jobdb.Seq]moment{}}
+		l := &life{t: t, random: rand.New(rand.NewPCG(seed, 0)), after: map[journal.Seq]moment{}}
 		l.now = moment{queued: map[element.Number]string{}}
 		l.after[0] = l.now
 		disk := vfs.NewCrashableMem()
-		var durable jobdb.Seq
+		var durable journal.Seq
 		for range 1 + l.some(5) {
 			var err error
 			if disk, durable, err = l.live(disk, durable); err != nil {

@@ -46,7 +46,7 @@ func (d *DB) writePending() {
 }
 
 // settle says how far the database has come, or that it comes no further.
-func (d *DB) settle(durable Seq, written int64, err error) {
+func (d *DB) settle(durable journal.Seq, written int64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.durable = max(d.durable, durable)

@@ -101,9 +101,6 @@ func (p Params) withDefaults() Params {
 	return p
 }
 
-// Seq numbers the commits of a job, from 1.
-type Seq uint64
-
 // DB is the database of a job. It is safe for concurrent use.
 type DB struct {
 	params   Params
@@ -120,12 +117,12 @@ type DB struct {
 	done chan struct{} // closed when the goroutine has ended
 
 	mu      sync.Mutex
-	pending []pending // guarded by mu; what was handed over
-	behind  int64     // guarded by mu; the bytes of it and of what is being written
-	last    Seq       // guarded by mu; of the last commit that was handed over
-	durable Seq       // guarded by mu
-	failed  error     // guarded by mu
-	closing bool      // guarded by mu
+	pending []pending   // guarded by mu; what was handed over
+	behind  int64       // guarded by mu; the bytes of it and of what is being written
+	last    journal.Seq // guarded by mu; of the last commit that was handed over
+	durable journal.Seq // guarded by mu
+	failed  error       // guarded by mu
+	closing bool        // guarded by mu
 	// moved is closed and made anew when what is guarded by mu has changed for
 	// those who wait; guarded by mu.
 	moved chan struct{}
@@ -133,7 +130,7 @@ type DB struct {
 
 // pending is a commit that was handed over.
 type pending struct {
-	seq    Seq
+	seq    journal.Seq
 	commit *journal.Commit
 	bytes  int64
 }
@@ -211,7 +208,7 @@ func prefixOf(key []byte) int {
 type about struct {
 	version uint64
 	epoch   uint64
-	seq     Seq
+	seq     journal.Seq
 }
 
 // The reasons not to go on with what is found.
@@ -288,7 +285,7 @@ func (d *DB) Disk() shuffle.Disk { return d.segments }
 // Append hands a commit over, which must not be changed afterwards, and returns
 // its number. It waits if too much was handed over that is not on disk yet. An
 // error says that this commit, and what comes after, never will be.
-func (d *DB) Append(ctx context.Context, c *journal.Commit) (Seq, error) {
+func (d *DB) Append(ctx context.Context, c *journal.Commit) (journal.Seq, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for d.failed == nil && !d.closing && d.behind > d.params.BehindBytes {
@@ -317,14 +314,14 @@ func (d *DB) Append(ctx context.Context, c *journal.Commit) (Seq, error) {
 func (d *DB) Collect() { d.segments.Collect() }
 
 // Last is the number of the last commit that was handed over.
-func (d *DB) Last() Seq {
+func (d *DB) Last() journal.Seq {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.last
 }
 
 // Durable is the number of the last commit that outlives the end of the machine.
-func (d *DB) Durable() Seq {
+func (d *DB) Durable() journal.Seq {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.durable
@@ -332,7 +329,7 @@ func (d *DB) Durable() Seq {
 
 // Wait returns when a commit outlives the end of the machine. An error says that
 // it does not, or not yet.
-func (d *DB) Wait(ctx context.Context, seq Seq) error {
+func (d *DB) Wait(ctx context.Context, seq journal.Seq) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for d.durable < seq {
