@@ -131,6 +131,12 @@ func (w *Worker) answer(message []byte) error {
 	}
 	w.mu.Lock()
 	e := w.bundles[string(a.id)]
+	if e != nil {
+		e.answered = true
+	} else if delete(w.unanswered, string(a.id)); len(w.unanswered) == 0 && w.answered != nil {
+		close(w.answered)
+		w.answered = nil
+	}
 	call := w.calls[string(a.id)]
 	delete(w.calls, string(a.id))
 	w.mu.Unlock()

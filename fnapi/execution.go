@@ -40,6 +40,8 @@ type execution struct {
 	err      error            // guarded by mu until done is closed
 	unwatch  func() bool      // guarded by mu
 
+	answered bool // guarded by the worker's mu; the harness has
+
 	splitting sync.Mutex // held while the harness is asked to split
 	kept      int64      // guarded by splitting; elements that splits have left to it
 
@@ -154,8 +156,11 @@ func (w *Worker) admit(e *execution) error {
 
 func (w *Worker) forget(e *execution) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	delete(w.bundles, e.id)
-	w.mu.Unlock()
+	if !e.answered && w.err == nil {
+		w.unanswered[e.id] = struct{}{}
+	}
 }
 
 // lookup finds a running bundle.

@@ -47,6 +47,10 @@ type Options struct {
 	// MetricsTimeout is how long a harness may take to say what its short ids
 	// stand for; default 30 s. After that their payloads are dropped.
 	MetricsTimeout time.Duration
+	// StopGrace is how long a harness may take to come to the end of bundles that
+	// nobody wants any more, before its streams end; default 1 s. Go's harness reads
+	// a stream that ends while it writes from two goroutines at once.
+	StopGrace time.Duration
 	// LogLinger is how long the log of a stopped worker is still read; default
 	// 5 s. Java's harness looks once a second whether it is to end its log, and
 	// calls it an error when the runner does so first.
@@ -79,6 +83,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxStreams, 16)
 	setDefault(&o.MaxShortIDs, 1_000_000)
 	setDefault(&o.MetricsTimeout, 30*time.Second)
+	setDefault(&o.StopGrace, time.Second)
 	setDefault(&o.LogLinger, 5*time.Second)
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"google.golang.org/grpc"
@@ -54,12 +55,17 @@ type Worker struct {
 	gone chan struct{}
 
 	mu      sync.Mutex
-	err     error                                      // guarded by mu; why the worker ended
-	stopped bool                                       // guarded by mu; Stop has been called
-	open    [streamKinds]int                           // guarded by mu
-	bundles map[string]*execution                      // guarded by mu; by instruction
-	calls   map[string]chan *fnpb.InstructionResponse  // guarded by mu; by instruction
-	asked   map[string]chan *fnpb.WorkerStatusResponse // guarded by mu; by status request
+	err     error                 // guarded by mu; why the worker ended
+	stopped bool                  // guarded by mu; Stop has been called
+	open    [streamKinds]int      // guarded by mu
+	bundles map[string]*execution // guarded by mu; by instruction
+	// unanswered are the instructions whose bundles have ended before the harness
+	// has answered; guarded by mu. answered is closed when there are none, if
+	// somebody waits for that; guarded by mu.
+	unanswered map[string]struct{}
+	answered   chan struct{}
+	calls      map[string]chan *fnpb.InstructionResponse  // guarded by mu; by instruction
+	asked      map[string]chan *fnpb.WorkerStatusResponse // guarded by mu; by status request
 }
 
 var _ harness.Worker = (*Worker)(nil)
@@ -99,23 +105,24 @@ func (k streamKind) vital() bool { return k == controlStream || k == dataStream 
 
 func newWorker(s *Server, spec WorkerSpec) *Worker {
 	w := &Worker{
-		server:    s,
-		opts:      &s.opts,
-		log:       s.log.With("worker", string(spec.ID)),
-		spec:      spec,
-		slots:     1,
-		stages:    make(map[plan.StageID]*descriptor),
-		metrics:   newShortIDs(s.opts.MaxShortIDs),
-		control:   newQueue[*outFrame](s.opts.MaxInstructions),
-		data:      newQueue[*execution](2 * s.opts.MaxBundles),
-		statuses:  newQueue[*fnpb.WorkerStatusRequest](s.opts.MaxStreams),
-		connected: make(chan struct{}),
-		done:      make(chan struct{}),
-		logsDone:  make(chan struct{}),
-		gone:      make(chan struct{}),
-		bundles:   make(map[string]*execution),
-		calls:     make(map[string]chan *fnpb.InstructionResponse),
-		asked:     make(map[string]chan *fnpb.WorkerStatusResponse),
+		server:     s,
+		opts:       &s.opts,
+		log:        s.log.With("worker", string(spec.ID)),
+		spec:       spec,
+		slots:      1,
+		stages:     make(map[plan.StageID]*descriptor),
+		metrics:    newShortIDs(s.opts.MaxShortIDs),
+		control:    newQueue[*outFrame](s.opts.MaxInstructions),
+		data:       newQueue[*execution](2 * s.opts.MaxBundles),
+		statuses:   newQueue[*fnpb.WorkerStatusRequest](s.opts.MaxStreams),
+		connected:  make(chan struct{}),
+		done:       make(chan struct{}),
+		logsDone:   make(chan struct{}),
+		gone:       make(chan struct{}),
+		bundles:    make(map[string]*execution),
+		unanswered: make(map[string]struct{}),
+		calls:      make(map[string]chan *fnpb.InstructionResponse),
+		asked:      make(map[string]chan *fnpb.WorkerStatusResponse),
 	}
 	if slices.Contains(spec.Capabilities, capMultiCore) {
 		w.slots = max(spec.Slots, 1)
@@ -148,10 +155,11 @@ func (w *Worker) Err() error {
 // Kill says that the process behind the worker is dead, and why.
 func (w *Worker) Kill(err error) { w.lose(err) }
 
-// Stop implements [harness.Worker]. The harness sees its streams end. It must be
-// called for a lost worker too. What the harness still logs may reach the
+// Stop implements [harness.Worker]. The harness sees its streams end, once it is
+// done with its bundles or Options.StopGrace is over. It must be called for a lost worker too. What the harness still logs may reach the
 // worker's LogSink for Options.LogLinger after Stop has returned.
 func (w *Worker) Stop(ctx context.Context) error {
+	w.awaitAnswers(ctx)
 	w.server.remove(w)
 	w.end(fmt.Errorf("worker %s: stopped", w.spec.ID))
 	w.mu.Lock()
@@ -170,6 +178,29 @@ func (w *Worker) Stop(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("worker %s: wait for its streams to end: %w", w.spec.ID, context.Cause(ctx))
+	}
+}
+
+// awaitAnswers waits until the harness is done with bundles that have ended without
+// it, but not for long.
+func (w *Worker) awaitAnswers(ctx context.Context) {
+	answered := make(chan struct{})
+	w.mu.Lock()
+	none := len(w.unanswered) == 0 || w.err != nil || w.stopped
+	if !none {
+		w.answered = answered
+	}
+	w.mu.Unlock()
+	if none {
+		return
+	}
+	grace := time.NewTimer(w.opts.StopGrace)
+	defer grace.Stop()
+	select {
+	case <-answered:
+	case <-w.done:
+	case <-grace.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"google.golang.org/grpc"
@@ -413,6 +414,48 @@ func TestStop(t *testing.T) {
 			t.Errorf("a stopped worker connects: %v", err)
 		}
 	})
+}
+
+// TestStopGrace stops a worker whose harness is still at work on a bundle that
+// nobody wants.
+func TestStopGrace(t *testing.T) {
+	for _, answers := range []bool{true, false} {
+		t.Run(fmt.Sprint("answers ", answers), func(t *testing.T) {
+			inBubble(t, Options{StopGrace: time.Minute}, func(e *env) {
+				t := e.t
+				w := e.expect(nil)
+				s := e.connect("w1")
+				ctx, cancel := context.WithCancel(t.Context())
+				if _, err := w.Start(ctx, testBundle(1, &sink{}, "in")); err != nil {
+					t.Fatal(err)
+				}
+				id := s.nextBundle()
+				cancel()
+				synctest.Wait()
+				began := time.Now()
+				stopped := make(chan time.Duration, 1)
+				go func() {
+					if err := w.Stop(context.WithoutCancel(t.Context())); err != nil {
+						t.Error(err)
+					}
+					stopped <- time.Since(began)
+				}()
+				synctest.Wait()
+				if err := w.Err(); err != nil {
+					t.Errorf("the worker has ended while its harness was at work: %v", err)
+				}
+				want := time.Minute
+				if answers {
+					want = 0
+					s.write(id, sinkPort0, []byte("late"), true)
+					s.answerBundle(id, &fnpb.ProcessBundleResponse{})
+				}
+				if took := <-stopped; took != want {
+					t.Errorf("stopped after %v, want %v", took, want)
+				}
+			})
+		})
+	}
 }
 
 func TestUnknownWorkers(t *testing.T) {

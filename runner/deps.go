@@ -75,7 +75,7 @@ type Worker interface {
 // Parts are gorunner's own parts, connected.
 func Parts(opts Options) Deps {
 	opts = opts.withDefaults()
-	fn := fnapi.NewServer(fnapi.Options{Log: opts.Log})
+	fn := fnapi.NewServer(fnapi.Options{Log: opts.Log, StopGrace: opts.StopGrace})
 	launcher := environment.New(environment.Options{
 		ContainerEngine:  opts.ContainerEngine,
 		ContainerRunArgs: opts.ContainerArgs,

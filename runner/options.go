@@ -43,6 +43,9 @@ type Options struct {
 	// StopTimeout is how long the workers of a finished job may take to stop;
 	// default 10 s.
 	StopTimeout time.Duration
+	// StopGrace is how long a worker may take to come to the end of what the job does
+	// not want any more, within StopTimeout; default 1 s.
+	StopGrace time.Duration
 	// ProgressInterval is the time between reports of a running job; default 1 s.
 	ProgressInterval time.Duration
 	// IdleTimeout is how long the server has no job until [Server.Idle] is

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
@@ -77,7 +78,7 @@ func TestLargerThanMemory(t *testing.T) {
 // TestQuota runs a pipeline that has neither the memory nor the disk that it
 // needs.
 func TestQuota(t *testing.T) {
-	startServer(t, runner.Options{DataDir: t.TempDir(), Memory: bulkBytes / 8, Disk: bulkBytes / 64})
+	startServer(t, runner.Options{DataDir: t.TempDir(), Memory: bulkBytes / 8, Disk: bulkBytes / 64, StopGrace: time.Minute, StopTimeout: time.Minute})
 	look := func() {}
 	onBulk.Store(&look)
 	p, s := beam.NewPipelineWithRoot()
