@@ -20,11 +20,16 @@ import (
 // does nothing: Pebble comes to rest, and is closed. Files that are to last stay as
 // they were when it failed, as if the machine had ended then.
 //
+// Copies of lasting files are not guarded.
+//
 // The guard also counts the bytes of the files, and syncs none of those that are
 // temporary.
 type guard struct {
 	vfs.FS
 	disk *shuffle.Account // may be nil
+	// aside is the directory of snapshots, whose files are copies: nothing depends on
+	// them, and who makes them is told what fails.
+	aside string
 	// lasting says that the files are not temporary.
 	lasting bool
 
@@ -118,6 +123,11 @@ func (g *guard) forget() {
 	}
 }
 
+// isAside says that a file is of a snapshot.
+func (g *guard) isAside(name string) bool {
+	return g.lasting && (name == g.aside || g.PathDir(name) == g.aside)
+}
+
 func (g *guard) create(name string, make func() (vfs.File, error)) (vfs.File, error) {
 	var f vfs.File
 	g.try("create", name, func() (err error) {
@@ -131,6 +141,9 @@ func (g *guard) create(name string, make func() (vfs.File, error)) (vfs.File, er
 // Create makes a file. A marker says which other file is the current one: that
 // must be there whenever the marker is.
 func (g *guard) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if g.isAside(name) {
+		return g.FS.Create(name, c)
+	}
 	if g.lasting && strings.HasPrefix(g.PathBase(name), "marker.") {
 		if err := SyncDir(g, g.PathDir(name)); err != nil {
 			return nil, err
@@ -157,6 +170,9 @@ func (g *guard) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
 }
 
 func (g *guard) OpenDir(name string) (vfs.File, error) {
+	if g.isAside(name) {
+		return g.FS.OpenDir(name)
+	}
 	f := &file{guard: g, name: name} // which is synced, or not
 	if g.lasting {
 		g.try("open", name, func() (err error) {
@@ -180,6 +196,9 @@ func SyncDir(fs vfs.FS, dir string) error {
 }
 
 func (g *guard) Remove(name string) error {
+	if g.isAside(name) {
+		return g.FS.Remove(name)
+	}
 	if g.lasting && g.broken() {
 		return nil // what replaces it may not have been written
 	}
@@ -188,11 +207,17 @@ func (g *guard) Remove(name string) error {
 }
 
 func (g *guard) Link(oldname, newname string) error {
+	if g.isAside(newname) {
+		return g.FS.Link(oldname, newname)
+	}
 	g.try("link", newname, func() error { return g.FS.Link(oldname, newname) })
 	return nil
 }
 
 func (g *guard) Rename(oldname, newname string) error {
+	if g.isAside(newname) {
+		return g.FS.Rename(oldname, newname)
+	}
 	g.try("rename", newname, func() error { return g.FS.Rename(oldname, newname) })
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -263,10 +288,23 @@ func (f *file) sync(how func(vfs.File) error) error {
 	return nil
 }
 
+// Stat is asked how large a log is that is used again.
+func (f *file) Stat() (vfs.FileInfo, error) {
+	if f.inner != nil && f.guard.err() == nil {
+		return f.inner.Stat()
+	}
+	return nothing{}, nil
+}
+
+// nothing describes a file that could not be made.
+type nothing struct{ vfs.FileInfo }
+
+// Size implements vfs.FileInfo.
+func (nothing) Size() int64 { return 0 }
+
 // Pebble opens anew what it reads.
 func (f *file) Read([]byte) (int, error)            { return 0, errWritten }
 func (f *file) ReadAt([]byte, int64) (int, error)   { return 0, errWritten }
-func (f *file) Stat() (vfs.FileInfo, error)         { return nil, errWritten }
 func (f *file) Preallocate(int64, int64) error      { return nil }
 func (f *file) SyncTo(int64) (bool, error)          { return false, nil }
 func (f *file) Prefetch(offset, length int64) error { return nil }

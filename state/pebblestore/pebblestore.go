@@ -67,6 +67,8 @@ const (
 	// memTables is how many tables in memory there are at most: one that fills up,
 	// and those that are being written.
 	memTables = 3
+	// manifestBytes bounds the list of files, of which every snapshot has a copy.
+	manifestBytes = 1 << 20
 )
 
 // Open makes a table, which is empty unless it is a lasting one: what else is in
@@ -81,7 +83,7 @@ func Open(p Params) (*Table, error) {
 	p.MemoryBytes = max(p.MemoryBytes, memoryBytesMin)
 	t := &Table{params: p, guard: newGuard(p.FS, p.Disk), write: pebble.NoSync}
 	if p.Lasting {
-		t.guard.lasting, t.write = true, pebble.Sync
+		t.guard.lasting, t.guard.aside, t.write = true, t.snapshotDir(), pebble.Sync
 	}
 	if err := t.prepare(); err != nil {
 		return nil, err
@@ -111,10 +113,13 @@ func (t *Table) prepare() error {
 	if err := p.FS.MkdirAll(p.Dir, 0o700); err != nil {
 		return t.wrap("make directory", err)
 	}
-	if p.Lasting {
-		return t.wrap("look at directory", t.guard.adopt(p.Dir))
+	if !p.Lasting {
+		return nil
 	}
-	return nil
+	if err := t.dropSnapshot(); err != nil { // of a process before
+		return err
+	}
+	return t.wrap("look at directory", t.guard.adopt(p.Dir))
 }
 
 func (t *Table) options() *pebble.Options {
@@ -131,6 +136,7 @@ func (t *Table) options() *pebble.Options {
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               64 << 20,
 		Logger:                      logger{t.guard},
+		MaxManifestFileSize:         manifestBytes,
 		MaxOpenFiles:                256,
 		MemTableSize:                uint64(t.params.MemoryBytes / 2 / memTables),
 		MemTableStopWritesThreshold: memTables,
