@@ -6,8 +6,6 @@ import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
-
-	"github.com/gorunner/gorunner/plan"
 )
 
 // Params are the settings of a Cache.
@@ -39,19 +37,12 @@ type Cache struct {
 	table  atomic.Pointer[Table]
 	failed atomic.Pointer[error] // by which writing has failed
 
-	mu      sync.RWMutex
-	numbers map[stateName]uint32 // guarded by mu
+	names *names
 
 	evicting sync.Mutex // held by who evicts
 	// What follows is guarded by evicting.
-	row      uint64          // the last that was written
-	multiple map[uint32]bool // states that ever had a row besides the first of the entry ""
-	hand     int             // the shard to look at next
-}
-
-type stateName struct {
-	transform plan.TransformID
-	state     string
+	row  uint64 // the last that was written
+	hand int    // the shard to look at next
 }
 
 const shardCount = 16
@@ -90,7 +81,7 @@ func New(p Params) *Cache {
 	if p.LoadBytes == 0 {
 		p.LoadBytes = 64 << 10
 	}
-	s := &Cache{params: p, seed: maphash.MakeSeed(), numbers: make(map[stateName]uint32), multiple: make(map[uint32]bool)}
+	s := &Cache{params: p, seed: maphash.MakeSeed(), names: &names{}}
 	for i := range s.shards {
 		s.shards[i].cells = make(map[string]*cell)
 	}
@@ -143,19 +134,7 @@ const untoldMax = 4 << 10
 
 // key appends the key of a cell.
 func (s *Cache) key(b []byte, c *Cell) []byte {
-	name := stateName{c.Transform, c.State}
-	s.mu.RLock()
-	number, known := s.numbers[name]
-	s.mu.RUnlock()
-	if !known {
-		s.mu.Lock()
-		if number, known = s.numbers[name]; !known {
-			number = uint32(len(s.numbers))
-			s.numbers[name] = number
-		}
-		s.mu.Unlock()
-	}
-	return appendCell(b, number, c)
+	return appendCell(b, s.names.of(Name{c.Transform, c.State}).number, c)
 }
 
 func (s *Cache) hash(key string) uint64 { return maphash.String(s.seed, key) }

@@ -64,9 +64,21 @@ func (c *Changes) Bytes() int {
 var errChange = errors.New("malformed change")
 
 // Apply carries the changes out, in a batch.
-func (c *Changes) Apply(b Batch) error {
+func (c *Changes) Apply(b Batch) error { return c.ApplyUnder(nil, b) }
+
+// ApplyUnder carries the changes out, in a batch, to rows whose keys have a prefix
+// besides.
+func (c *Changes) ApplyUnder(prefix []byte, b Batch) error {
 	if c == nil {
 		return nil
+	}
+	var keys, ends []byte
+	under := func(buffer *[]byte, key []byte) []byte {
+		if len(prefix) == 0 {
+			return key
+		}
+		*buffer = append(append((*buffer)[:0], prefix...), key...)
+		return *buffer
 	}
 	for list := c.list; len(list) > 0; {
 		kind := list[0]
@@ -75,6 +87,7 @@ func (c *Changes) Apply(b Batch) error {
 		if !ok || !more {
 			return fmt.Errorf("%w: %x", errChange, list)
 		}
+		key = under(&keys, key)
 		var err error
 		switch kind {
 		case changeSet:
@@ -82,7 +95,9 @@ func (c *Changes) Apply(b Batch) error {
 		case changeDelete:
 			err = b.Delete(key)
 		case changeDeleteRange:
-			err = b.DeleteRange(key, value)
+			err = b.DeleteRange(key, under(&ends, value))
+		default:
+			err = fmt.Errorf("%w: of kind %d", errChange, kind)
 		}
 		if err != nil {
 			return err

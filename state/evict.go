@@ -152,10 +152,10 @@ func (s *Cache) depart(f *flight) error {
 // departCell puts what is not on disk of a cell into the batch, as far as that
 // has room.
 func (s *Cache) departCell(f *flight, key string, c *cell) (err error) {
-	number := cellNumber(key)
+	kind := s.names.at(cellNumber(key))
 	k := []byte(key)
 	if c.void {
-		if err := s.deleteCell(f.batch, number, k, c); err != nil {
+		if err := kind.deleteCell(f.batch, k, c); err != nil {
 			return err
 		}
 		c.void = false
@@ -167,7 +167,7 @@ func (s *Cache) departCell(f *flight, key string, c *cell) (err error) {
 		f.seen++
 		one.names = append(one.names, e.name)
 		size := e.size
-		err = s.departEntry(f.batch, number, k, e)
+		err = s.departEntry(f.batch, kind, k, e)
 		c.size += e.size - size
 		f.freed -= int64(e.size - size)
 		return err == nil && f.seen < lookMax && f.batch.Len() < s.params.BatchBytes
@@ -177,8 +177,8 @@ func (s *Cache) departCell(f *flight, key string, c *cell) (err error) {
 	return err
 }
 
-func (s *Cache) deleteCell(b Batch, number uint32, key []byte, c *cell) error {
-	if s.multiple[number] {
+func (k *kind) deleteCell(b Batch, key []byte, c *cell) error {
+	if k.multiple() {
 		return b.DeleteRange(key, behind(key))
 	}
 	if e := c.entries.get(""); e != nil && !e.blank() {
@@ -187,13 +187,13 @@ func (s *Cache) deleteCell(b Batch, number uint32, key []byte, c *cell) error {
 	return b.Delete(appendRow(key, "", 0))
 }
 
-func (s *Cache) departEntry(b Batch, number uint32, key []byte, e *entry) error {
+func (s *Cache) departEntry(b Batch, kind *kind, key []byte, e *entry) error {
 	key = key[:len(key):len(key)]
 	if e.void {
 		e.void = false
 		var err error
 		switch {
-		case s.multiple[number]:
+		case kind.multiple():
 			err = b.DeleteRange(appendRow(key, e.name, 0), appendBehind(key, e.name))
 		case e.blank():
 			err = b.Delete(appendRow(key, e.name, 0))
@@ -225,9 +225,7 @@ func (s *Cache) departEntry(b Batch, number uint32, key []byte, e *entry) error 
 				value = append(value, c...)
 			}
 		}
-		if row > 0 || e.name != "" {
-			s.multiple[number] = true
-		}
+		kind.has.Or(traitsOf(e.name, row))
 		if err := b.Set(appendRow(key, e.name, row), value); err != nil {
 			return err
 		}

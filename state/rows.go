@@ -8,12 +8,17 @@ import (
 	"strings"
 )
 
+// Reader has rows, sorted by key. It is safe for concurrent use.
+type Reader interface {
+	// Rows opens a view of the rows in [from, to), as they are at this moment; no to
+	// is no bound. All keys in between begin with those of a cell, which is prefix, or
+	// have nothing in common, if that is nil. It takes no I/O.
+	Rows(prefix, from, to []byte) (Rows, error)
+}
+
 // Table keeps rows on disk, sorted by key. It is safe for concurrent use.
 type Table interface {
-	// Rows opens a view of the rows in [from, to), as they are at this moment.
-	// All keys in between begin with those of a cell, which is prefix. It takes no
-	// I/O.
-	Rows(prefix, from, to []byte) (Rows, error)
+	Reader
 	// Batch makes an empty batch.
 	Batch() Batch
 	// Close removes the table.
@@ -65,8 +70,8 @@ func appendCell(b []byte, number uint32, cell *Cell) []byte {
 // CellSize returns how much of the key of a row is that of its cell; all, if it
 // is not one.
 func CellSize(key []byte) int {
-	_, at := binary.Uvarint(key)
-	if at <= 0 {
+	number, at := binary.Uvarint(key)
+	if at <= 0 || number == 0 {
 		return len(key)
 	}
 	for range 2 {

@@ -331,7 +331,7 @@ func (s *Cache) departSmall(f *flight) error {
 
 func (s *Cache) writeSmall(b Batch, one slot) error {
 	key := bytes.Clone(one.key())
-	multiple := s.multiple[cellNumber(string(key))]
+	multiple := s.names.at(cellNumber(string(key))).multiple()
 	if multiple && one.is(slotBelow) {
 		if err := b.DeleteRange(key, behind(key)); err != nil {
 			return err

@@ -27,9 +27,8 @@ type Journal interface {
 	Wait(ctx context.Context, seq journal.Seq) error
 	// Disk takes what is too large for a row.
 	Disk() shuffle.Disk
-	// State has the rows of state, as of the commits that are durable. It is only
-	// read.
-	State() state.Table
+	// State has the rows of state, as of the commits that are durable, or some more.
+	State() state.Reader
 	// Collect gives back the space of what neither memory nor a row refers to.
 	Collect()
 }

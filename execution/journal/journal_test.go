@@ -19,7 +19,6 @@ import (
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/execution/timer"
 	"github.com/gorunner/gorunner/plan"
-	"github.com/gorunner/gorunner/state"
 )
 
 // rows are kept in a map.
@@ -302,23 +301,6 @@ func TestRowsAgainstModel(t *testing.T) {
 			"show": m.show, "stage": m.moveStage, "script": m.play, "drain": m.drain, "commit": commit,
 		})
 	})
-}
-
-func TestStateIsCommittedWithTheRest(t *testing.T) {
-	own := &state.Changes{}
-	own.Set([]byte("s1"), []byte("one"))
-	c := journal.Commit{State: own, Draining: true}
-	changes, err := c.Changes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := rows{}
-	if err := changes.Apply(r); err != nil {
-		t.Fatal(err)
-	}
-	if len(r) != 2 || string(r["s1"]) != "one" {
-		t.Errorf("rows are %q", r)
-	}
 }
 
 func TestMetricsAgain(t *testing.T) {

@@ -36,8 +36,9 @@ const (
 	isGrouped // has a key group
 )
 
-// Changes says which rows the commit changes, and how. Metrics are left out:
-// they are to be added to what is there, see [Metric].
+// Changes says which rows the commit changes, and how. Metrics are left out: they
+// are to be added to what is there, see [Metric]. So are rows of state, which have
+// a place of their own.
 func (c *Commit) Changes() (*state.Changes, error) {
 	out := &state.Changes{}
 	for i := range c.Queued {
@@ -77,7 +78,6 @@ func (c *Commit) Changes() (*state.Changes, error) {
 	if c.Draining {
 		out.Set([]byte{rowDrain}, nil)
 	}
-	out.Append(c.State)
 	return out, nil
 }
 

@@ -194,18 +194,27 @@ func (t *Table) enter(memory int64) {
 }
 
 // Rows opens a view of rows.
-func (t *Table) Rows(_, from, to []byte) (state.Rows, error) {
+func (t *Table) Rows(prefix, from, to []byte) (state.Rows, error) {
+	r, err := t.open(prefix != nil, from, to)
+	if err != nil {
+		return nil, err // not a nil *rows in an interface
+	}
+	return r, nil
+}
+
+// open opens a view, in which one may look for what has a prefix in common only.
+func (t *Table) open(prefixed bool, from, to []byte) (*rows, error) {
 	if to != nil && bytes.Compare(to, from) < 0 {
 		to = from // there is nothing; Pebble takes no bounds that are upside down
 	}
-	it, err := t.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to, UseL6Filters: true})
+	it, err := t.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to, UseL6Filters: prefixed})
 	if err = t.check("open rows", err); err != nil {
 		if it != nil {
 			err = errors.Join(err, it.Close())
 		}
 		return nil, err
 	}
-	return &rows{table: t, it: it}, nil
+	return &rows{table: t, it: it, prefixed: prefixed}, nil
 }
 
 // Scan calls f with the rows in [from, to), in order, until it fails. f may keep
@@ -260,12 +269,17 @@ func (t *Table) leave() error {
 
 // rows implements state.Rows.
 type rows struct {
-	table *Table
-	it    *pebble.Iterator
+	table    *Table
+	it       *pebble.Iterator
+	prefixed bool
 }
 
 func (r *rows) Seek(key []byte) error {
-	if !r.it.SeekPrefixGE(key) {
+	seek := r.it.SeekGE
+	if r.prefixed {
+		seek = r.it.SeekPrefixGE
+	}
+	if !seek(key) {
 		return r.table.check("read", r.it.Error())
 	}
 	return nil

@@ -72,7 +72,7 @@ func (d *DB) write(group []pending) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := changes.Apply(b); err != nil {
+		if err := errors.Join(changes.Apply(b), c.State.ApplyUnder([]byte{rowState}, b)); err != nil {
 			return err
 		}
 		d.refs.add(c)

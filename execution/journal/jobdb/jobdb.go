@@ -282,6 +282,9 @@ func (d *DB) Image() *journal.Image {
 // Disk takes what a job stores in segments.
 func (d *DB) Disk() shuffle.Disk { return d.segments }
 
+// State has the rows of state, as of the commits that are durable, or some more.
+func (d *DB) State() state.Reader { return d.table.Under(rowState) }
+
 // Append hands a commit over, which must not be changed afterwards, and returns
 // its number. It waits if too much was handed over that is not on disk yet. An
 // error says that this commit, and what comes after, never will be.
