@@ -161,14 +161,17 @@ func (u *unpacker) turn(id uint64) error {
 	}
 	f, err := u.files.Open(u.dir, nameOf(id))
 	if errors.Is(err, os.ErrNotExist) {
-		if f, err = u.files.Create(u.dir, nameOf(id)); err == nil {
-			if _, err = f.WriteAt(putFileHeader(nil, id), 0); err != nil {
-				err = errors.Join(err, f.Close())
-			}
-		}
+		f, err = u.files.Create(u.dir, nameOf(id))
 	}
 	if err != nil {
 		return err
+	}
+	size, err := f.Size()
+	if err == nil && size == 0 {
+		_, err = f.WriteAt(putFileHeader(nil, id), 0)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
 	}
 	u.id, u.file = id, f
 	return nil

@@ -16,9 +16,11 @@ func (d *DB) run() {
 	for range d.work {
 		pace.wait()
 		d.writePending()
+		d.takeSnapshots()
 	}
 	d.writePending()
 	d.settle(0, 0, ErrClosed)
+	d.takeSnapshots() // none any more
 }
 
 // writePending writes what was handed over, if nothing has failed before.

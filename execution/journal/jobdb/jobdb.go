@@ -35,6 +35,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -113,8 +114,9 @@ type DB struct {
 	metrics metrics.Set
 	refs    references
 
-	work chan struct{} // has one when there is something to write
+	work chan struct{} // has one when there is something to do
 	done chan struct{} // closed when the goroutine has ended
+	held atomic.Bool   // there is a snapshot
 
 	mu      sync.Mutex
 	pending []pending   // guarded by mu; what was handed over
@@ -123,6 +125,7 @@ type DB struct {
 	durable journal.Seq // guarded by mu
 	failed  error       // guarded by mu
 	closing bool        // guarded by mu
+	asked   []*asked    // guarded by mu; snapshots that are to be made
 	// moved is closed and made anew when what is guarded by mu has changed for
 	// those who wait; guarded by mu.
 	moved chan struct{}
@@ -151,7 +154,7 @@ func Open(p Params) (*DB, error) {
 	}
 	var err error
 	if d.table, err = pebblestore.Open(pebblestore.Params{
-		Dir: filepath.Join(p.Dir, "rows"), FS: p.FS, Lasting: true, Kind: "gorunner.job.1", Prefix: prefixOf,
+		Dir: filepath.Join(p.Dir, RowsDir), FS: p.FS, Lasting: true, Kind: "gorunner.job.1", Prefix: prefixOf,
 		MemoryBytes: p.MemoryBytes, Memory: p.Memory.Account("database"), Disk: p.Disk.Account("database"),
 	}); err != nil {
 		return nil, fmt.Errorf("open job in %s: %w", p.Dir, err)
@@ -165,7 +168,7 @@ func Open(p Params) (*DB, error) {
 
 func (d *DB) open() error {
 	p := d.params
-	dir := p.FS.PathJoin(p.Dir, "segments")
+	dir := p.FS.PathJoin(p.Dir, SegmentsDir)
 	err := p.FS.MkdirAll(dir, 0o700)
 	if err == nil {
 		err = errors.Join(pebblestore.SyncDir(p.FS, p.Dir), pebblestore.SyncDir(p.FS, p.FS.PathDir(p.Dir)))
@@ -306,11 +309,17 @@ func (d *DB) Append(ctx context.Context, c *journal.Commit) (journal.Seq, error)
 	p := pending{d.last, c, int64(c.Bytes())}
 	d.pending = append(d.pending, p)
 	d.behind += p.bytes
+	d.wake()
+	return p.seq, nil
+}
+
+// wake tells the goroutine that there is something to do. The caller holds mu, and
+// the database is not closing.
+func (d *DB) wake() {
 	select {
 	case d.work <- struct{}{}:
 	default:
 	}
-	return p.seq, nil
 }
 
 // Collect gives back the space of what neither memory nor a row refers to.
