@@ -184,6 +184,9 @@ func (k *Executable) String() string {
 	if k.Truncate != 0 {
 		s += fmt.Sprintf(" truncated by s%d", k.Truncate)
 	}
+	if k.StableInput {
+		s += " with stable input"
+	}
 	return s
 }
 

@@ -212,6 +212,9 @@ type Executable struct {
 	// TimeSorted says that the elements of each key come in order of time; the
 	// input is keyed then.
 	TimeSorted bool
+	// StableInput says that a bundle must not begin before its input is what it will
+	// be in every attempt, even after the end of the runner.
+	StableInput bool
 	// States are the user states; a stage with any has a keyed input.
 	States []StateSpec
 	// Timers are the timer families; a stage with any has a keyed input.

@@ -122,6 +122,7 @@ func (t *translator) kind(s *stage) plan.Kind {
 		Truncate:    idOf(s.truncate),
 	}
 	for _, n := range s.nodes {
+		x.StableInput = x.StableInput || n.pardo.GetRequiresStableInput()
 		x.Transforms = append(x.Transforms, plan.Transform{ID: plan.TransformID(n.id), Name: n.name, URN: n.urn})
 		if n.keyed {
 			x.TimeSorted = x.TimeSorted || n.pardo.GetRequiresTimeSortedInput() && !n.sorted

@@ -12,7 +12,8 @@ import (
 // nobody else has changed the state. So where an environment has several workers,
 // each key group of a stage with user state belongs to one of them, and all share
 // the groups evenly. Whenever that changes, so does the token; and it does when a
-// bundle fails, after which a harness may have kept what was never committed.
+// bundle fails, after which a harness may have kept what was never committed, and
+// with the process, which a harness may outlive.
 //
 // A bundle that is tried again may have groups of several owners, and is executed
 // by any worker, which keeps nothing. The owners have nothing of these groups
@@ -36,11 +37,11 @@ func (s *scheduler) stateCache(st *stageState, w *work) string {
 	case !keepsUserState(st.Stage):
 		return ""
 	case s.config.workersOf(st.env.id) == 1:
-		return fmt.Sprintf("s%d.%d", st.env.restarts, st.env.failed)
+		return fmt.Sprintf("s%d.%d.%d", s.config.life, st.env.restarts, st.env.failed)
 	case !s.sticky(st) || w.attempts > 0:
 		return ""
 	}
-	return fmt.Sprintf("s%d.%d", st.env.members, st.env.failed)
+	return fmt.Sprintf("s%d.%d.%d", s.config.life, st.env.members, st.env.failed)
 }
 
 // owner is the worker that a key group belongs to, nil if there is no worker.

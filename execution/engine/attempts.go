@@ -9,7 +9,8 @@ import (
 	"github.com/gorunner/gorunner/internal/invariants"
 )
 
-// ending finds an execution that has ended.
+// ending finds an execution that has ended. One that has ended without a word of
+// metrics counts with what it told while it ran.
 func (d *driver) ending(id harness.BundleID) *execution {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -17,21 +18,19 @@ func (d *driver) ending(id harness.BundleID) *execution {
 	if x == nil {
 		invariants.Failf("bundle %d ended twice", id)
 	}
+	if len(x.result.Metrics) == 0 {
+		x.result.Metrics = x.told
+	}
 	return x
 }
 
 // end takes an execution out of the running ones, and adds its metrics to the
-// set: in one, so that none are ever missing from the picture. An execution
-// that ends without a word counts with what it told while it ran.
+// set: in one, so that none are ever missing from the picture.
 func (d *driver) end(x *execution, set *metrics.Set) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.running, x.id)
-	infos := x.result.Metrics
-	if len(infos) == 0 {
-		infos = x.told
-	}
-	d.add(set, x, infos)
+	d.add(set, x, x.result.Metrics)
 }
 
 // add adds metrics of an execution to a set. Malformed ones are the SDK's fault

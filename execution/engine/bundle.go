@@ -10,6 +10,7 @@ import (
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/journal"
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/execution/timer"
 	"github.com/gorunner/gorunner/plan"
@@ -25,6 +26,9 @@ type execution struct {
 	layout *shuffle.Layout
 	groups int  // of keys
 	early  bool // see startBundle
+	// stable says that the bundle begins when all commits up to after are durable.
+	stable bool
+	after  journal.Seq
 	out    *collector
 	txn    state.Txn // nil if the stage keeps no state
 	state  *bundleState
@@ -70,6 +74,9 @@ func (d *driver) startBundle(ctx context.Context, o startBundle) {
 		x.out.limit = counted{int64(d.opts.CheckpointElements), int64(d.opts.CheckpointBytes)}
 		x.out.full = func() { d.task(func() fact { return bundleFull{o.id} }) }
 	}
+	if needsStable(stage) && d.opts.Journal != nil {
+		x.stable, x.after = true, d.opts.Journal.Last()
+	}
 	if keepsState(stage) {
 		x.txn = d.store.Begin()
 	}
@@ -102,15 +109,25 @@ func keepsState(s *plan.Stage) bool {
 	return false
 }
 
+func needsStable(s *plan.Stage) bool {
+	k, ok := s.Kind.(*plan.Executable)
+	return ok && k.StableInput
+}
+
 // execute runs the bundle to its end.
 func (d *driver) execute(ctx context.Context, x *execution, b *harness.Bundle, o *startBundle) fact {
-	done, err := d.process(ctx, x, b, o)
+	err := d.stabilize(ctx, x)
+	var done bundleDone
+	if err == nil {
+		done, err = d.process(ctx, x, b, o)
+	}
 	if broken := x.state.broken.Load(); broken != nil && err != nil {
 		err = errors.Join(*broken, err)
 	}
 	if err != nil {
 		return bundleFailed{
-			id: x.id, err: err, lost: errors.Is(err, harness.ErrWorkerLost), fatal: errors.Is(err, shuffle.ErrDisk),
+			id: x.id, err: err, lost: errors.Is(err, harness.ErrWorkerLost),
+			fatal: errors.Is(err, shuffle.ErrDisk) || errors.Is(err, ErrJournal),
 		}
 	}
 	return done
@@ -266,58 +283,6 @@ func (x *execution) group(b *element.Block) (element.KeyGroup, error) {
 		return 0, err
 	}
 	return shuffle.KeyGroup(e.Key(), x.groups), nil
-}
-
-// commit makes the driver's part of a bundle's effects true, in the loop,
-// before the scheduler does its part. Other facts pass through.
-func (d *driver) commit(ctx context.Context, f fact) (fact, error) {
-	switch f := f.(type) {
-	case bundleDone:
-		x := d.ending(f.id)
-		if x.txn != nil {
-			if err := x.txn.Apply(0); err != nil {
-				return nil, fmt.Errorf("stage %s bundle %d: apply state: %w", x.stage.Name, x.id, err)
-			}
-		}
-		if int(x.stage.ID) < len(d.plan.Stages) {
-			for i, out := range x.stage.Outputs {
-				d.views.add(out.Edge, f.outputs[i].Plain)
-			}
-			d.views.show(x.stage.ID, x.out.shown)
-		}
-		x.out.release()
-		if x.out.pipe.consumes {
-			d.spill.Free.Give(x.state.input)
-		}
-		d.end(x, &d.committed)
-		if x.result.Finalize != nil {
-			d.finalizers.Go(func() { d.finalize(ctx, x) })
-		}
-	case bundleFailed:
-		x := d.ending(f.id)
-		if x.txn != nil {
-			x.txn.Drop()
-		}
-		x.out.abandon()
-		x.out.release()
-		d.end(x, &d.failed)
-	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, drainAsked, windowsMapped, pressureChanged, idleMeasured, taskPanicked, tick:
-	}
-	return f, nil
-}
-
-// finalize tells the harness that its bundle is committed. A job does not fail
-// for it: the bundle stands.
-func (d *driver) finalize(ctx context.Context, x *execution) {
-	var err error
-	defer func() {
-		if err = contain(recover(), err); err != nil {
-			d.log.Warn("finalize bundle", "stage", x.stage.Name, "bundle", x.id, "error", err)
-		}
-	}()
-	ctx, cancel := context.WithTimeout(ctx, d.opts.FinalizeTimeout)
-	defer cancel()
-	err = x.result.Finalize(ctx)
 }
 
 // splitBundle asks the harness to give back a part of a bundle's work.

@@ -413,7 +413,7 @@ func TestStateRequestsThatMakeNoSense(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			b := sideState(newViews(viewedPlan(), account()))
+			b := sideState(newViews(viewedPlan(), account(), 0))
 			b.stage.Kind = statefulStage().Kind
 			check := func(op int, name string, err error) {
 				if test.ops&op != 0 && !errors.Is(err, test.want) {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/journal"
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/internal/invariants"
 	"github.com/gorunner/gorunner/plan"
@@ -35,6 +36,9 @@ type driver struct {
 	accounts accounts
 	spill    *shuffle.Spill
 	pressed  pressure // as the scheduler knows it; the loop's own
+
+	// image is what an earlier process has left of the job, until it is begun with.
+	image *journal.Image
 
 	// meter is what it showed when the scheduler asked last; the loop's own.
 	meter meter
@@ -70,10 +74,16 @@ type driver struct {
 func newDriver(p *plan.Plan, o Options) *driver {
 	o = o.withDefaults()
 	begin := startClock()
+	conf := config{
+		workers: o.Workers, environmentWorkers: o.EnvironmentWorkers, slots: o.Slots, bundleTime: o.BundleTime, idleInterval: idleInterval, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
+		bundleBytes: int64(o.BundleBytes), memory: o.Memory.Limit(), splitInterval: o.SplitInterval, checkpointInterval: o.CheckpointInterval, patience: o.Patience,
+		epoch: begin.epoch(), drain: o.Drain,
+	}
+	image := conf.follow(o.Journal)
 	d := &driver{
-		plan: p, opts: o, log: o.Log,
+		plan: p, opts: o, log: o.Log, image: image,
 		store:   newStore(o),
-		views:   newViews(p, o.Memory.Account("views")),
+		views:   newViews(p, o.Memory.Account("views"), conf.life),
 		facts:   make(chan fact),
 		work:    make(chan func() fact),
 		quit:    make(chan struct{}),
@@ -82,12 +92,12 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		hosted:  make(map[plan.EnvironmentID][]harness.Worker),
 		arrival: make(chan struct{}),
 		running: make(map[harness.BundleID]*execution),
-		sched: newScheduler(p, config{
-			workers: o.Workers, environmentWorkers: o.EnvironmentWorkers, slots: o.Slots, bundleTime: o.BundleTime, idleInterval: idleInterval, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
-			bundleBytes: int64(o.BundleBytes), memory: o.Memory.Limit(), splitInterval: o.SplitInterval, checkpointInterval: o.CheckpointInterval, patience: o.Patience,
-			epoch: begin.epoch(), drain: o.Drain,
-		}),
-		clock: begin,
+		sched:   newScheduler(p, conf),
+		clock:   begin,
+	}
+	d.calls.Store(int64(d.sched.lastBundle))
+	if o.Journal != nil {
+		d.sched.ledger = newLedger(p)
 	}
 	d.accounts = newAccounts(o.Memory)
 	d.spill = &shuffle.Spill{Memory: o.Memory, Disk: o.Disk, Free: shuffle.NewPool(o.Memory)}
@@ -111,6 +121,9 @@ func (o Options) withDefaults() Options {
 	def(&o.MaxWorkerRestarts, 8)
 	if o.Memory == nil {
 		o.Memory = shuffle.NewBudget(nil, 0)
+	}
+	if o.Journal != nil {
+		o.Disk = o.Journal.Disk()
 	}
 	def(&o.BundleBytes, 32<<20)
 	def(&o.PagedBytes, 4<<20)
@@ -156,26 +169,32 @@ func (d *driver) run(ctx context.Context) (err error) {
 	}
 	alarm := newAlarm()
 	defer alarm.stop()
-	orders := d.step(workerReady{env: native, id: nativeID, slots: runtime.GOMAXPROCS(0)}, true)
+	orders, err := d.begin(ctx)
+	if err != nil {
+		return err
+	}
 	drains := d.drains
 	for {
 		done, err := d.obey(ctx, orders, alarm)
-		if done || err != nil {
+		if err != nil {
 			return err
+		}
+		if done {
+			return d.outlive(ctx)
 		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case f := <-d.facts:
-			if f, err = d.commit(ctx, f); err != nil {
-				return err
-			}
-			orders = d.step(f, false)
+			orders, err = d.take(ctx, f)
 		case <-drains:
 			drains = nil
-			orders = d.step(drainAsked{}, false)
+			orders, err = d.take(ctx, drainAsked{})
 		case <-alarm.c():
-			orders = d.step(tick{}, false)
+			orders, err = d.take(ctx, tick{})
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -186,6 +205,9 @@ func cancelled(ctx context.Context, err error) error {
 	if err == nil || ctx.Err() == nil {
 		return err
 	}
+	if errors.Is(context.Cause(ctx), ErrSuspended) {
+		return fmt.Errorf("%w: %w", ErrSuspended, err)
+	}
 	return fmt.Errorf("%w: %w", ErrCancelled, err)
 }
 
@@ -193,13 +215,10 @@ func cancelled(ctx context.Context, err error) error {
 func (d *driver) askToDrain() { d.drainOnce.Do(func() { close(d.drains) }) }
 
 // step steps the scheduler, and enters what it holds then.
-func (d *driver) step(f fact, first bool) []order {
+func (d *driver) step(f fact) []order {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var orders []order
-	if first {
-		orders = d.sched.start()
-	}
 	if p := d.pressure(); p != d.pressed {
 		d.pressed = p
 		orders = append(orders, d.sched.step(d.clock.now(), pressureChanged{p})...)

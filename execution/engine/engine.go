@@ -73,9 +73,11 @@ type Options struct {
 	// all of it stays there. It is called when that is first the case.
 	OpenState func() (state.Table, error)
 	// Journal keeps what the job commits; default nobody does, and the job ends with
-	// the process. Disk is then that of the journal.
+	// the process. With one, Disk is the journal's, and if the journal has commits of an
+	// earlier process the job goes on from them. It is for whoever opened it to close,
+	// after Run.
 	Journal Journal
-	// Drain drains the job from its very start: see [Job.Drain].
+	// Drain drains the job from its very start, or goes on to: see [Job.Drain].
 	Drain bool
 	// FinalizeTimeout is how long a harness may take to finalize a bundle, which
 	// the end of the job waits for; default 1 min.
@@ -145,6 +147,17 @@ type BundleError struct {
 // ErrCancelled is wrapped by the error of a job whose context ended.
 var ErrCancelled = errors.New("job cancelled")
 
+// ErrSuspended is the cause with which a context ends that is to end this
+// process's part in the job only: what runs is given up, workers are stopped, and
+// another process goes on from what the journal has. Run returns an error that wraps
+// it, and not [ErrCancelled]. All commits were handed to the journal then, which
+// writes them when it is closed.
+var ErrSuspended = errors.New("job suspended")
+
+// ErrJournal is wrapped by the error of a job whose journal does not take its
+// commits any more. The job can be gone on with from those that it took.
+var ErrJournal = errors.New("the job's journal failed")
+
 // Status is a picture of a job at one moment, for people.
 type Status struct {
 	Stages []StageStatus
@@ -179,14 +192,16 @@ func New(p *plan.Plan, opts Options) *Job { return &Job{impl: newDriver(p, opts)
 
 // Run executes the plan until all stages are done. It returns nil then, a
 // *[BundleError] or another error that says why the job failed, or an error
-// that wraps [ErrCancelled] once ctx has ended. All workers are stopped when
-// it returns.
+// that wraps [ErrCancelled] once ctx has ended, or [ErrSuspended] if that is the
+// cause. All workers are stopped when it returns. With a journal, a job that is done
+// stays so whatever happens to the machine.
 func (j *Job) Run(ctx context.Context) error { return j.impl.run(ctx) }
 
 // Drain lets the job come to its end by itself: sources and test streams end,
 // what has been taken in is worked off, and windows and timers fire. Run returns
 // nil then. It may be called at any time, from any goroutine and more than
-// once, and returns at once.
+// once, and returns at once: whoever has another process go on with the job asks
+// it again.
 func (j *Job) Drain() { j.impl.askToDrain() }
 
 // Status returns a picture of the job as it is now.

@@ -98,6 +98,9 @@ type config struct {
 	drain                                           bool          // from the job's start
 	// epoch is the processing time at the start of the job, in milliseconds.
 	epoch element.EventTime
+	// life counts the processes that have had the job, from 1; 0 if there is only one
+	// ever. What workers are told names it: they may outlive a process.
+	life uint64
 }
 
 // native is the environment of the stages that the runner executes itself.
@@ -208,6 +211,7 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 		consumers:  make([][]*stageState, len(p.Edges)),
 		unfinished: len(p.Stages),
 		measured:   -c.idleInterval,
+		lastBundle: harness.BundleID(max(c.life, 1)-1) << 32, // numbers are those of one bundle ever
 	}
 	envs := map[plan.EnvironmentID]*environment{}
 	for _, id := range append([]plan.EnvironmentID{native}, p.Environments...) {
@@ -331,6 +335,9 @@ func (s *scheduler) start() []order {
 		}
 	}
 	s.startTests()
+	for _, t := range s.tests.scripts {
+		s.ledger.play(s, t) // from now on the job has its clock
+	}
 	if s.config.drain {
 		s.drain()
 	}

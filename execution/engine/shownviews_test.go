@@ -44,7 +44,7 @@ func TestVersionsOfViews(t *testing.T) {
 			want map[string]string
 		}
 		budget := shuffle.NewBudget(nil, 0)
-		v := newShownView(1, coder.Must(coder.Bytes), budget.Account("views"))
+		v := newShownView(1, coder.Must(coder.Bytes), budget.Account("views"), 0)
 		now := map[string]string{}
 		var readers []reader
 		tokens := map[string]map[string]string{}
@@ -140,7 +140,7 @@ func shownPlan() *plan.Plan {
 // a view is freed with its last reader.
 func TestBundleReadsOneVersion(t *testing.T) {
 	p := shownPlan()
-	v := newViews(p, account())
+	v := newViews(p, account(), 0)
 	begin := func() *bundleState {
 		return &bundleState{sides: v.open(p.Stages[2]), txn: state.NewMemory().Begin(), stage: p.Stages[2]}
 	}
@@ -182,7 +182,7 @@ func TestBundleReadsOneVersion(t *testing.T) {
 
 // TestViewsChangeUnderReaders is for the race detector.
 func TestViewsChangeUnderReaders(t *testing.T) {
-	v := newShownView(1, coder.Must(coder.Bytes), account())
+	v := newShownView(1, coder.Must(coder.Bytes), account(), 0)
 	var readers sync.WaitGroup
 	for i := range 200 {
 		v.show([]shownWindow{shown("w", fmt.Sprint(i)), shown("v", fmt.Sprint(i))})

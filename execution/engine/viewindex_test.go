@@ -46,7 +46,7 @@ func (s storedBytes) Load() ([]byte, error) {
 func TestViewsOnDisk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		budget := shuffle.NewBudget(nil, 0)
-		v := newViews(viewedPlan(), budget.Account("views"))
+		v := newViews(viewedPlan(), budget.Account("views"), 0)
 		loads, stored := 0, false
 		w := window(10)
 		var all string
@@ -104,7 +104,7 @@ func TestViewsOnDisk(t *testing.T) {
 // TestViewLoadsAChunkOnce shows that readers who go on where they were do not
 // load a chunk again for each page or value, and that what is kept is bounded.
 func TestViewLoadsAChunkOnce(t *testing.T) {
-	v := newViews(viewedPlan(), account())
+	v := newViews(viewedPlan(), account(), 0)
 	loads, w := 0, window(10)
 	const blocks, each = 2 * loadedChunks, 100
 	for i := range blocks {
@@ -139,7 +139,7 @@ func TestViewLoadsAChunkOnce(t *testing.T) {
 
 // TestViewOfALostDisk shows that what cannot be loaded is an error, each time.
 func TestViewOfALostDisk(t *testing.T) {
-	v := newViews(viewedPlan(), account())
+	v := newViews(viewedPlan(), account(), 0)
 	loads, lost := 0, fmt.Errorf("%w: torn", shuffle.ErrDisk)
 	b := viewed(t, windowed(0, [][]byte{window(10)}, pair("k", "v")))
 	b.Stored, b.Data = storedBytes{data: b.Data, loads: &loads, err: lost}, nil
@@ -154,7 +154,7 @@ func TestViewOfALostDisk(t *testing.T) {
 
 // TestViewTokens shows that a token that was never given is refused.
 func TestViewTokens(t *testing.T) {
-	v := newViews(viewedPlan(), account())
+	v := newViews(viewedPlan(), account(), 0)
 	v.add(0, []element.Block{viewed(t, windowed(0, [][]byte{window(10)}, pair("k", "v")))})
 	b := sideState(v)
 	number := func(n ...uint64) (token []byte) {
@@ -250,7 +250,7 @@ func BenchmarkIndexFind(b *testing.B) {
 
 // BenchmarkSideInput is the cost of a look-up by a bundle.
 func BenchmarkSideInput(b *testing.B) {
-	v := newViews(viewedPlan(), account())
+	v := newViews(viewedPlan(), account(), 0)
 	w := window(10)
 	var elements [][]byte
 	var keys [][]byte
@@ -303,7 +303,7 @@ func TestShownViewOnDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := shownPlan()
-	v := newViews(p, budget.Account("views"))
+	v := newViews(p, budget.Account("views"), 0)
 	v.show(1, op.out.shown)
 	b := &bundleState{sides: v.open(p.Stages[2]), txn: state.NewMemory().Begin(), stage: p.Stages[2]}
 	key := harness.SideInputKey{Transform: "t", Tag: "map", Window: []byte("w"), Part: harness.PartValues, Key: text("k")}

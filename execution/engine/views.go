@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 
@@ -32,6 +31,11 @@ type views struct {
 	readers map[viewID]int
 }
 
+// tokenOf names a version of a view, as a process of the job has it.
+func tokenOf(life uint64, kind byte, view, version int64) []byte {
+	return fmt.Appendf(nil, "%c%d.%d.%d", kind, life, view, version)
+}
+
 // viewID names a view as [plan.SideInput] does.
 type viewID struct {
 	edge plan.EdgeID
@@ -51,8 +55,8 @@ type sideInput interface {
 }
 
 // newViews makes the views of a plan, which enter what they have in memory in
-// the account.
-func newViews(p *plan.Plan, a *shuffle.Account) *views {
+// the account. life is that of the process among those that have had the job.
+func newViews(p *plan.Plan, a *shuffle.Account, life uint64) *views {
 	v := &views{
 		plan:     p,
 		complete: make([]*completeView, len(p.Edges)),
@@ -64,9 +68,9 @@ func newViews(p *plan.Plan, a *shuffle.Account) *views {
 			v.readers[id]++
 			e := p.Edges[id.edge]
 			if id.view == 0 {
-				v.complete[id.edge] = newCompleteView(e, a)
+				v.complete[id.edge] = newCompleteView(e, a, life)
 			} else {
-				v.shown[id.view] = newShownView(id.view, e.Value, a)
+				v.shown[id.view] = newShownView(id.view, e.Value, a, life)
 			}
 		}
 	}
@@ -155,6 +159,7 @@ func (v *views) drop() {
 // completeView is an edge that is complete when it is read.
 type completeView struct {
 	edge   *plan.Edge
+	life   uint64
 	memory viewMemory
 	// blocks belong to the job's loop until the first look-up, which makes the
 	// index of them.
@@ -164,8 +169,8 @@ type completeView struct {
 	indexed atomic.Bool
 }
 
-func newCompleteView(e *plan.Edge, a *shuffle.Account) *completeView {
-	v := &completeView{edge: e, memory: viewMemory{account: a}}
+func newCompleteView(e *plan.Edge, a *shuffle.Account, life uint64) *completeView {
+	v := &completeView{edge: e, life: life, memory: viewMemory{account: a}}
 	v.index = sync.OnceValues(func() (map[string]*contents, error) {
 		index, err := v.indexWindows()
 		v.indexed.Store(err == nil)
@@ -194,7 +199,7 @@ func (v *completeView) prompt(window []byte, part harness.SideInputPart) bool {
 	return err == nil && (c == nil || c.prompt(part))
 }
 
-func (v *completeView) token() []byte { return strconv.AppendInt([]byte("e"), int64(v.edge.ID), 10) }
+func (v *completeView) token() []byte { return tokenOf(v.life, 'e', int64(v.edge.ID), 0) }
 
 func (v *completeView) release() {}
 
@@ -280,6 +285,7 @@ type shownView struct {
 	stage   plan.StageID
 	value   *coder.Coder
 	account *shuffle.Account
+	life    uint64
 
 	mu sync.Mutex // guards what follows
 	// number is that of the latest version of the view; shows counts the versions
@@ -308,9 +314,9 @@ func (e *edition) free() {
 	}
 }
 
-func newShownView(stage plan.StageID, value *coder.Coder, a *shuffle.Account) *shownView {
+func newShownView(stage plan.StageID, value *coder.Coder, a *shuffle.Account, life uint64) *shownView {
 	return &shownView{
-		stage: stage, value: value, account: a,
+		stage: stage, value: value, account: a, life: life,
 		opened: make(map[int64]int), windows: make(map[string]*edition), outdated: make(map[string]bool),
 	}
 }
@@ -438,7 +444,7 @@ func (o *openView) prompt(window []byte, part harness.SideInputPart) bool {
 }
 
 func (o *openView) token() []byte {
-	return fmt.Appendf(nil, "v%d.%d", o.view.stage, o.shows)
+	return tokenOf(o.view.life, 'v', int64(o.view.stage), o.shows)
 }
 
 func (o *openView) release() {

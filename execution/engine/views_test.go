@@ -100,7 +100,7 @@ func read(t rapid.TB, b *bundleState, key harness.StateKey) string {
 }
 
 func TestViewParts(t *testing.T) {
-	v := newViews(viewedPlan(), account())
+	v := newViews(viewedPlan(), account(), 0)
 	w1, w2 := window(10), window(20)
 	v.add(0, []element.Block{
 		viewed(t, windowed(1, [][]byte{w1}, pair("a", "1")), windowed(2, [][]byte{w1, w2}, pair("b", "2"))),
@@ -140,7 +140,7 @@ func TestViewParts(t *testing.T) {
 // read by several goroutines at once.
 func TestViewsAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		v := newViews(viewedPlan(), account())
+		v := newViews(viewedPlan(), account(), 0)
 		lists, values := map[string]string{}, map[string]string{}
 		for range rapid.IntRange(0, 20).Draw(t, "elements") {
 			k := rapid.StringMatching("[ab]?").Draw(t, "key")
@@ -184,7 +184,7 @@ func checkRead(t *rapid.T, b *bundleState, key harness.StateKey, want string) {
 // TestViewPages shows that what is larger than a page is cut between values,
 // and that a value larger than a page stays whole.
 func TestViewPages(t *testing.T) {
-	v := newViews(viewedPlan(), account())
+	v := newViews(viewedPlan(), account(), 0)
 	w := window(10)
 	const size = 300 << 10
 	for i := range 10 {
@@ -238,7 +238,7 @@ func TestViewPages(t *testing.T) {
 }
 
 func TestViewOfNothingIsEmpty(t *testing.T) {
-	b := sideState(newViews(viewedPlan(), account()))
+	b := sideState(newViews(viewedPlan(), account(), 0))
 	for _, part := range []harness.SideInputPart{harness.PartIterable, harness.PartKeys, harness.PartValues, harness.PartEntries} {
 		if got := read(t, b, harness.SideInputKey{Transform: "t", Tag: "map", Window: window(10), Part: part}); got != "" {
 			t.Errorf("part %d: got %q, want nothing", part, got)
@@ -249,7 +249,7 @@ func TestViewOfNothingIsEmpty(t *testing.T) {
 // TestViewIsFreed shows that a view lives until the last stage that reads it
 // has finished, and takes nothing in afterwards.
 func TestViewIsFreed(t *testing.T) {
-	v := newViews(viewedPlan(), account())
+	v := newViews(viewedPlan(), account(), 0)
 	block := viewed(t, windowed(0, [][]byte{window(10)}, pair("k", "v")))
 	v.add(0, []element.Block{block})
 	for id := range plan.StageID(2) {
@@ -273,7 +273,7 @@ func TestViewIsFreed(t *testing.T) {
 // for every reader.
 func TestViewOfBrokenElements(t *testing.T) {
 	whole := windowed(0, [][]byte{window(10)}, pair("k", "v"))
-	v := newViews(viewedPlan(), account())
+	v := newViews(viewedPlan(), account(), 0)
 	v.add(0, []element.Block{{Data: whole[:len(whole)-1], Count: 1}})
 	b := sideState(v)
 	for _, part := range []harness.SideInputPart{harness.PartIterable, harness.PartKeys, harness.PartValues, harness.PartEntries} {

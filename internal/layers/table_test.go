@@ -46,7 +46,8 @@ func table() []layer {
 			{packages: "state/pebblestore"},
 		},
 		6: {
-			{packages: "execution/engine execution/journal/jobdb"},
+			{packages: "execution/journal/jobdb"},
+			{packages: "execution/engine", also: "execution/journal/jobdb"}, // which its tests run over
 			{packages: "translate", protos: true},
 			{packages: "fnapi", protos: true},
 		},
