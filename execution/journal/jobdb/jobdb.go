@@ -34,6 +34,8 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -108,6 +110,7 @@ type DB struct {
 	table    *pebblestore.Table
 	segments *segment.Disk
 	image    *journal.Image
+	blocks   int // of the image
 	about    about
 
 	// What follows belongs to the goroutine of the database.
@@ -188,6 +191,7 @@ func (d *DB) open() error {
 		}
 	}
 	d.refs.adopt(d.image)
+	d.blocks = len(d.image.Queued)
 	if err := d.metrics.Merge(&d.image.Metrics); err != nil {
 		return err
 	}
@@ -246,11 +250,27 @@ func (d *DB) readAbout() error {
 		return fmt.Errorf("%w: format %d, want %d", ErrVersion, d.about.version, journal.Version)
 	}
 	return d.table.Scan([]byte{rowPlan}, []byte{rowPlan + 1}, func(_, value []byte) error {
-		if string(value) != d.params.Plan {
-			return ErrPlan
+		if was := string(value); was != d.params.Plan {
+			return fmt.Errorf("%w: %s", ErrPlan, difference(was, d.params.Plan))
 		}
 		return nil
 	})
+}
+
+// difference says where two texts of plans begin to differ.
+func difference(was, is string) string {
+	a, b := strings.Split(was, "\n"), strings.Split(is, "\n")
+	i := 0
+	for i < len(a) && i < len(b) && a[i] == b[i] {
+		i++
+	}
+	line := func(lines []string) string {
+		if i == len(lines) {
+			return "its end"
+		}
+		return strconv.Quote(lines[i])
+	}
+	return fmt.Sprintf("line %d was %s and is %s", i+1, line(a), line(b))
 }
 
 // writeAbout says that another process has the job now.
@@ -281,6 +301,9 @@ func (d *DB) Image() *journal.Image {
 	d.image = nil
 	return m
 }
+
+// Blocks is the number of blocks that waited when the job was opened.
+func (d *DB) Blocks() int { return d.blocks }
 
 // Disk takes what a job stores in segments.
 func (d *DB) Disk() shuffle.Disk { return d.segments }
