@@ -66,6 +66,10 @@ func (l *Launcher) startContainer(ctx context.Context, launch Launch, where cont
 		return nil, err
 	}
 	name := "gorunner-" + fileName(launch.WorkerID) + "-" + strings.ToLower(rand.Text()[:8])
+	unrecord, err := writeRecord(launch, record{Container: name})
+	if err != nil {
+		return nil, err
+	}
 	run := []string{"run", "--rm", "--network=host", "--name", name}
 	// Before the user's arguments, which so override them.
 	for _, setting := range l.options.goSettings(launch.Environment, func(string) bool { return false }) {
@@ -87,10 +91,10 @@ func (l *Launcher) startContainer(ctx context.Context, launch Launch, where cont
 		token: "",
 		guard: func() (*guard, error) { return guardContainer(engine.command("rm", "--force", name)...) },
 		// The client may have been killed, or have lost its engine.
-		cleanup: func(ctx context.Context) error { return engine.remove(ctx, name) },
+		cleanup: func(ctx context.Context) error { return errors.Join(engine.remove(ctx, name), unrecord()) },
 	})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, unrecord())
 	}
 	return &contained{child: c, engine: engine, name: name}, nil
 }

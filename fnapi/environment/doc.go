@@ -35,6 +35,9 @@
 //	...
 //	err = worker.Stop(ctx)
 //
+// A guard may die with this process. So each worker has a record in the job's
+// directory, from which the next process ends it: see [Launcher.Sweep].
+//
 // # Concurrency
 //
 // A Launcher and its Processes are safe for concurrent use.

@@ -34,6 +34,9 @@ type Launch struct {
 	Capabilities []string
 	// Dir is an existing directory in which the worker gets one of its own.
 	Dir string
+	// Patience is how long a worker pool may take to be reachable; 0 is for one that
+	// must be.
+	Patience time.Duration
 	// Log takes what the worker prints, a record a line; nil discards it.
 	Log *slog.Logger
 }

@@ -58,17 +58,24 @@ func (l *Launcher) startExternal(ctx context.Context, launch Launch, where exter
 	if err != nil {
 		return nil, err
 	}
+	unrecord, err := writeRecord(launch, record{Pool: where.address})
+	if err != nil {
+		l.releasePool(p)
+		return nil, err
+	}
 	w := &pooled{
-		id:      launch.WorkerID,
-		pool:    p,
-		release: func() { l.releasePool(p) },
+		id:   launch.WorkerID,
+		pool: p,
+		release: func() error {
+			l.releasePool(p)
+			return unrecord()
+		},
 		timeout: l.options.StopGrace + l.options.KillWait,
 		log:     launch.Log,
 		done:    make(chan struct{}),
 	}
 	if err := w.start(ctx, launch, where.params, l.options.StartTimeout); err != nil {
-		w.release()
-		return nil, err
+		return nil, errors.Join(err, w.release())
 	}
 	return w, nil
 }
@@ -80,7 +87,7 @@ const lastWord = time.Second
 type pooled struct {
 	id      harness.WorkerID
 	pool    *pool
-	release func()
+	release func() error
 	// timeout bounds the pool's answer to a stop.
 	timeout time.Duration
 	log     *slog.Logger
@@ -92,6 +99,7 @@ type pooled struct {
 }
 
 func (w *pooled) start(ctx context.Context, launch Launch, params map[string]string, timeout time.Duration) error {
+	timeout = max(timeout, launch.Patience)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
 	defer cancel()
 	resp, err := w.pool.client.StartWorker(ctx, &fnpb.StartWorkerRequest{
@@ -101,7 +109,7 @@ func (w *pooled) start(ctx context.Context, launch Launch, params map[string]str
 		ArtifactEndpoint:  descriptor(launch.Endpoints.Artifact),
 		ProvisionEndpoint: descriptor(launch.Endpoints.Provision),
 		Params:            params,
-	})
+	}, grpc.WaitForReady(launch.Patience > 0))
 	switch {
 	case timedOut(ctx, err):
 		// The pool may have started the worker all the same.
@@ -136,7 +144,7 @@ func (w *pooled) Tail() []string { return nil }
 func (w *pooled) Stop(ctx context.Context) error {
 	w.stop.Do(func() {
 		w.stopErr = w.stopWorker(ctx)
-		w.release()
+		w.stopErr = errors.Join(w.stopErr, w.release())
 		close(w.done)
 	})
 	<-w.done

@@ -37,7 +37,7 @@ func makeWorkerDirs(parent string, id harness.WorkerID, options *structpb.Struct
 	if err != nil {
 		return workerDirs{}, err
 	}
-	root, err := os.MkdirTemp(parent, "worker-"+fileName(id)+"-*")
+	root, err := os.MkdirTemp(parent, workerDirPrefix+fileName(id)+"-*")
 	if err != nil {
 		return workerDirs{}, fmt.Errorf("make the worker's directory: %w", err)
 	}
@@ -97,6 +97,10 @@ func (l *Launcher) startCommand(ctx context.Context, launch Launch, where comman
 		return nil, err
 	}
 	token := rand.Text()
+	unrecord, err := writeRecord(launch, record{Token: token})
+	if err != nil {
+		return nil, errors.Join(err, dirs.remove())
+	}
 	cmd := exec.Command(path, append(args, bootFlags(launch, dirs.semi)...)...)
 	cmd.Dir = dirs.work
 	cmd.Env = slices.Concat(os.Environ(), bootEnvironment(launch, dirs))
@@ -115,10 +119,10 @@ func (l *Launcher) startCommand(ctx context.Context, launch Launch, where comman
 		cmd:     cmd,
 		token:   token,
 		guard:   func() (*guard, error) { return guardProcess(token, l.options.StopGrace, dirs.root) },
-		cleanup: func(context.Context) error { return dirs.remove() },
+		cleanup: func(context.Context) error { return errors.Join(dirs.remove(), unrecord()) },
 	})
 	if err != nil {
-		return nil, errors.Join(err, dirs.remove())
+		return nil, errors.Join(err, dirs.remove(), unrecord())
 	}
 	return c, nil
 }

@@ -151,6 +151,14 @@ func (t *tree) end(stragglers context.Context, limit time.Duration) error {
 	return errors.New("processes appear as fast as they are killed")
 }
 
+// endMarked kills the processes that carry a token, and what descends from them.
+func endMarked(token string, limit time.Duration) error {
+	const nobody = -1 // no process, and no process group, has this number
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	return newTree(nobody, token).end(now, limit)
+}
+
 // freeze stops the descendants until no other appears: a child that is born
 // just before its parent is killed could not be told for the parent's.
 func (t *tree) freeze() []*handle {

@@ -51,3 +51,7 @@ func (t *tree) end(context.Context, time.Duration) error {
 	}
 	return nil
 }
+
+// endMarked does nothing: what carries a token is not found on this system. The
+// guards of workers end them.
+func endMarked(string, time.Duration) error { return nil }
