@@ -2,6 +2,8 @@ package artifact
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -44,14 +46,19 @@ func (r *retrievalServer) GetArtifact(
 	}
 	defer f.Close()
 	buf := make([]byte, r.service.opts.ChunkBytes)
+	sum := sha256.New()
 	for {
 		n, err := io.ReadFull(f, buf)
+		sum.Write(buf[:n])
 		if n > 0 {
 			if err := stream.Send(&jobpb.GetArtifactResponse{Data: buf[:n]}); err != nil {
 				return err
 			}
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			if got := hex.EncodeToString(sum.Sum(nil)); got != string(d) {
+				return status.Errorf(codes.DataLoss, "artifact: %s is damaged: its SHA-256 is %s", r.service.store.path(d), got)
+			}
 			return nil
 		}
 		if err != nil {

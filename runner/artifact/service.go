@@ -111,6 +111,54 @@ func (s *Service) Dependencies(token Token, set Set) ([]*pipepb.ArtifactInformat
 	return j.staged[set], nil
 }
 
+// Staged is an artifact of a job as it is kept for another process.
+type Staged struct {
+	Digest Digest
+	// Info is what workers are told.
+	Info *pipepb.ArtifactInformation
+}
+
+// Export returns what was staged for a job, so that another process can adopt it.
+func (s *Service) Export(token Token) (map[Set][]Staged, error) {
+	if err := s.Staged(token); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[Set][]Staged)
+	for set, list := range s.jobs[token].staged {
+		for _, a := range list {
+			_, d, err := offer(a)
+			if err != nil {
+				return nil, err
+			}
+			out[set] = append(out[set], Staged{Digest: d, Info: a})
+		}
+	}
+	return out, nil
+}
+
+// Adopt takes over a job of another process, whose artifacts are in the store.
+func (s *Service) Adopt(token Token, sets map[Set][]Staged) error {
+	j := &job{staged: make(map[Set][]*pipepb.ArtifactInformation), held: make(map[Digest]int)}
+	for set, list := range sets {
+		for _, a := range list {
+			if err := s.store.Adopt(a.Digest); err != nil {
+				return errors.Join(err, s.releaseAll(j.held))
+			}
+			j.held[a.Digest]++
+			j.staged[set] = append(j.staged[set], a.Info)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.jobs[token] != nil {
+		return errors.Join(fmt.Errorf("artifact: token %s is in use", token), s.releaseAll(j.held))
+	}
+	s.jobs[token] = j
+	return nil
+}
+
 // Staged fails when artifacts of the job are missing.
 func (s *Service) Staged(token Token) error {
 	_, err := s.Dependencies(token, "")
@@ -222,28 +270,37 @@ func describe(a *pipepb.ArtifactInformation) string {
 // locate finds the content that a worker asks for. Only what Dependencies told
 // the workers of a living job is found.
 func (s *Service) locate(a *pipepb.ArtifactInformation) (Digest, error) {
+	token, sum, err := offer(a)
+	if err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.jobs[token]
+	if j == nil {
+		return "", fmt.Errorf("%w: %s", ErrUnknownToken, token)
+	}
+	if j.held[sum] == 0 {
+		return "", fmt.Errorf("artifact: content %s was not offered to workers of this job", sum)
+	}
+	return sum, nil
+}
+
+// offer reads what [offered] has written.
+func offer(a *pipepb.ArtifactInformation) (Token, Digest, error) {
 	if a.GetTypeUrn() != typeFile {
-		return "", fmt.Errorf("artifact: type %q was not offered to workers", a.GetTypeUrn())
+		return "", "", fmt.Errorf("artifact: type %q was not offered to workers", a.GetTypeUrn())
 	}
 	var p pipepb.ArtifactFilePayload
 	if err := proto.Unmarshal(a.GetTypePayload(), &p); err != nil {
-		return "", fmt.Errorf("artifact: malformed payload of %s: %w", typeFile, err)
+		return "", "", fmt.Errorf("artifact: malformed payload of %s: %w", typeFile, err)
 	}
 	token, rest, ok := strings.Cut(p.GetPath(), "/")
 	sum, _, ok2 := strings.Cut(rest, "/")
 	if !ok || !ok2 {
-		return "", fmt.Errorf("artifact: path %q was not offered to workers", p.GetPath())
+		return "", "", fmt.Errorf("artifact: path %q was not offered to workers", p.GetPath())
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	j := s.jobs[Token(token)]
-	if j == nil {
-		return "", fmt.Errorf("%w: %s", ErrUnknownToken, token)
-	}
-	if j.held[Digest(sum)] == 0 {
-		return "", fmt.Errorf("artifact: path %q was not offered to workers of this job", p.GetPath())
-	}
-	return Digest(sum), nil
+	return Token(token), Digest(sum), nil
 }
 
 // offered is the artifact that workers are told in place of the client's.

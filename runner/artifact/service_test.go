@@ -61,7 +61,7 @@ type fixture struct {
 func newFixture(t *testing.T, opts Options) *fixture {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "store")
-	store, err := OpenStore(dir)
+	store, err := OpenStore(dir, true)
 	if err != nil {
 		t.Fatal(err)
 	}

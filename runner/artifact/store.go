@@ -25,27 +25,75 @@ func parseDigest(s string) (Digest, error) {
 }
 
 // Store is a directory of contents, each in a file named by its digest. Its
-// references live in memory: what a previous process left behind is removed
-// when the store is opened.
+// references live in memory: of what a previous process left behind there are
+// none until they are adopted.
 type Store struct {
-	dir string
+	dir     string
+	lasting bool
 
 	mu   sync.Mutex
 	refs map[Digest]int // guarded by mu; a file without an entry is not served
 }
 
-// OpenStore opens the store in dir, which it creates if needed and empties.
-func OpenStore(dir string) (*Store, error) {
-	if err := os.RemoveAll(dir); err != nil {
-		return nil, fmt.Errorf("artifact: empty store: %w", err)
-	}
+// OpenStore opens the store in dir, which it creates if needed. What is put into a
+// lasting one outlives the machine.
+func OpenStore(dir string, lasting bool) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("artifact: create store: %w", err)
 	}
-	return &Store{dir: dir, refs: make(map[Digest]int)}, nil
+	return &Store{dir: dir, lasting: lasting, refs: make(map[Digest]int)}, nil
+}
+
+// Adopt adds a reference to a content that a previous process has left.
+func (s *Store) Adopt(d Digest) error {
+	if _, err := parseDigest(string(d)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refs[d] == 0 {
+		if _, err := os.Stat(s.path(d)); err != nil {
+			return fmt.Errorf("artifact: adopt %s: %w", d, err)
+		}
+	}
+	s.refs[d]++
+	return nil
+}
+
+// Sweep removes everything that there is no reference to. Nothing may be on its
+// way in.
+func (s *Store) Sweep() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entries, err := os.ReadDir(s.dir)
+	errs := []error{err}
+	for _, e := range entries {
+		if s.refs[Digest(e.Name())] == 0 {
+			errs = append(errs, os.RemoveAll(filepath.Join(s.dir, e.Name())))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("artifact: sweep store: %w", err)
+	}
+	return nil
 }
 
 func (s *Store) path(d Digest) string { return filepath.Join(s.dir, string(d)) }
+
+// Path is the file of a content.
+func (s *Store) Path(d Digest) string { return s.path(d) }
+
+// sync makes what was put into the directory last.
+func (s *Store) sync() error {
+	if !s.lasting {
+		return nil
+	}
+	dir, err := os.Open(s.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
 
 // Acquire adds a reference to a content that is there already, and says
 // whether it was.
@@ -145,7 +193,7 @@ func (w *Writer) Commit(want Digest) (Digest, error) {
 		err := fmt.Errorf("artifact: content of %d bytes has SHA-256 %s, not %s as announced", w.size, got, want)
 		return "", errors.Join(err, w.Abort())
 	}
-	if err := w.file.Close(); err != nil {
+	if err := w.close(); err != nil {
 		return "", errors.Join(fmt.Errorf("artifact: commit %s: %w", got, err), os.Remove(w.file.Name()))
 	}
 	s := w.store
@@ -161,6 +209,17 @@ func (w *Writer) Commit(want Digest) (Digest, error) {
 	if err := os.Rename(w.file.Name(), s.path(got)); err != nil {
 		return "", errors.Join(fmt.Errorf("artifact: commit %s: %w", got, err), os.Remove(w.file.Name()))
 	}
+	if err := s.sync(); err != nil {
+		return "", errors.Join(fmt.Errorf("artifact: commit %s: %w", got, err), os.Remove(s.path(got)))
+	}
 	s.refs[got] = 1
 	return got, nil
+}
+
+func (w *Writer) close() error {
+	var err error
+	if w.store.lasting {
+		err = w.file.Sync()
+	}
+	return errors.Join(err, w.file.Close())
 }
