@@ -2,12 +2,14 @@ package runner
 
 import (
 	"context"
+	"log/slog"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/grpc"
 
 	"github.com/gorunner/gorunner/execution/engine"
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/journal/jobdb"
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/fnapi"
 	"github.com/gorunner/gorunner/fnapi/environment"
@@ -39,6 +41,12 @@ type Deps struct {
 	// OpenState makes a table in a directory for the state that memory has no room
 	// for. nil keeps all in memory.
 	OpenState func(dir string, memory, disk *shuffle.Budget) (state.Table, error)
+	// OpenJournal opens what a job commits, in its directory; nil refuses jobs that
+	// are to outlive the process.
+	OpenJournal func(jobdb.Params) (Journal, error)
+	// Sweep ends the workers that an earlier process has left of the job with the
+	// directory, and returns their ids. nil knows of none.
+	Sweep func(ctx context.Context, dir string, log *slog.Logger) ([]string, error)
 	// ServerOptions and Register add the Fn API to the gRPC server.
 	ServerOptions []grpc.ServerOption
 	Register      func(*grpc.Server)
@@ -52,6 +60,14 @@ type Execution interface {
 	// Drain makes the execution end as if its sources had. It may be called at any
 	// time, also more than once.
 	Drain()
+}
+
+// Journal keeps what a job commits; [*jobdb.DB] is one.
+type Journal interface {
+	engine.Journal
+	// Blocks is the number of blocks that waited when it was opened.
+	Blocks() int
+	Close() error
 }
 
 // Disk is where a job's data is that memory has no room for.
@@ -94,7 +110,15 @@ func Parts(opts Options) Deps {
 			return w, nil
 		},
 		OpenState: openState,
-		Launch:    launcher.Start,
+		OpenJournal: func(p jobdb.Params) (Journal, error) {
+			db, err := jobdb.Open(p)
+			if err != nil {
+				return nil, err // not a nil *jobdb.DB in an interface
+			}
+			return db, nil
+		},
+		Launch: launcher.Start,
+		Sweep:  launcher.Sweep,
 		OpenDisk: func(dir string, quota *shuffle.Budget) (Disk, error) {
 			d, err := segment.Open(segment.Params{Dir: dir, Quota: quota})
 			if err != nil {

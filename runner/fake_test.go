@@ -25,6 +25,7 @@ import (
 
 	"github.com/gorunner/gorunner/execution/engine"
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/journal/jobdb"
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/fnapi"
 	"github.com/gorunner/gorunner/fnapi/environment"
@@ -56,6 +57,9 @@ func (x *fakeExecution) Drain() { x.drain.Do(func() { close(x.drained) }) }
 
 func (x *fakeExecution) Run(ctx context.Context) error {
 	err := x.run(ctx, x)
+	if errors.Is(context.Cause(ctx), engine.ErrSuspended) {
+		return fmt.Errorf("%w: %w", context.Cause(ctx), errors.Join(ctx.Err(), err))
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", engine.ErrCancelled, errors.Join(ctx.Err(), err))
 	}
@@ -166,6 +170,10 @@ type world struct {
 	// translateErr is the answer to every pipeline.
 	translateErr   error
 	translatePanic bool
+	// lasting says that the directory outlives the server; journal is what keeps the
+	// commits of jobs then.
+	lasting bool
+	journal func(jobdb.Params) (Journal, error)
 
 	mu sync.Mutex
 	// translated are the options of the last translation.
@@ -185,6 +193,9 @@ func newWorld(t *testing.T, opts Options, edit func(*world)) *world {
 		edit(w)
 	}
 	opts.DataDir = w.dir
+	if w.engine.run == nil {
+		w.engine.run = func(context.Context, *fakeExecution) error { return nil }
+	}
 	opts.Log = slog.New(slog.NewTextHandler(&lockedWriter{w: w.logs}, nil))
 	server, err := New(w.deps(), opts)
 	if err != nil {
@@ -221,7 +232,8 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 
 func (w *world) deps() Deps {
 	return Deps{
-		Translate: w.translate,
+		Translate:   w.translate,
+		OpenJournal: w.journal,
 		Execute: func(p *plan.Plan, o engine.Options) Execution {
 			return &fakeExecution{plan: p, opts: o, run: w.engine.run, drained: make(chan struct{})}
 		},
@@ -290,6 +302,9 @@ func (w *world) close() {
 	w.conn.Close()
 	w.served.Wait()
 	for _, dir := range []string{"jobs", "artifacts"} {
+		if w.lasting {
+			break
+		}
 		entries, err := os.ReadDir(filepath.Join(w.dir, dir))
 		if err != nil || len(entries) > 0 {
 			w.t.Errorf("%s: %d entries are left, %v", dir, len(entries), err)
@@ -307,6 +322,16 @@ func (w *world) close() {
 			w.t.Errorf("worker %s was not ended", f.ID())
 		}
 	}
+}
+
+// job finds a job in the server.
+func (w *world) job(id string) *job {
+	w.t.Helper()
+	j, err := w.server.find(id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return j
 }
 
 // pipeline is one whose workers an external pool starts.

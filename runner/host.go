@@ -24,6 +24,9 @@ type host struct {
 	server *Server
 	job    *job
 	log    *slog.Logger
+	// epoch counts the processes that have had the job, from 1, so that no worker is
+	// taken for one of another; 0 for a job that has one process only.
+	epoch uint64
 
 	mu      sync.Mutex
 	started int // guarded by mu; workers so far
@@ -51,6 +54,9 @@ func (h *host) start(ctx context.Context, env plan.EnvironmentID) (*hostedWorker
 	h.startedOf[env]++
 	nth := h.startedOf[env]
 	id := harness.WorkerID(fmt.Sprintf("%s-%s-%d", h.job.id, slug(string(env)), h.started))
+	if h.epoch > 1 {
+		id += harness.WorkerID(fmt.Sprintf("-of-%d", h.epoch))
+	}
 	h.mu.Unlock()
 	where, err := h.environment(env, nth)
 	if err != nil {
@@ -68,6 +74,7 @@ func (h *host) start(ctx context.Context, env plan.EnvironmentID) (*hostedWorker
 		Options:      h.job.options,
 		Capabilities: fnapi.Capabilities(),
 		Dir:          h.job.dir,
+		Patience:     h.patience(),
 		Log:          h.log,
 	})
 	if err != nil {
@@ -133,12 +140,26 @@ func (h *host) announce(id harness.WorkerID, env plan.EnvironmentID, lines *tail
 	})
 }
 
+// timeout is how long a worker may take to connect.
+func (h *host) timeout() time.Duration {
+	if t := h.job.settings.workerTimeout; t > 0 {
+		return t
+	}
+	return h.server.opts.WorkerTimeout
+}
+
+// patience is how long a worker pool may take to be there: that of a job which is
+// gone on with may be starting again itself.
+func (h *host) patience() time.Duration {
+	if h.job.resumed {
+		return h.timeout()
+	}
+	return 0
+}
+
 // await returns when the worker has connected, or says why it has not.
 func (h *host) await(ctx context.Context, w *hostedWorker, lines *tail) error {
-	limit := h.server.opts.WorkerTimeout
-	if t := h.job.settings.workerTimeout; t > 0 {
-		limit = t
-	}
+	limit := h.timeout()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	var err error

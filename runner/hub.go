@@ -72,6 +72,8 @@ type hub struct {
 	bytes               int           // guarded by mu; of the history's messages
 	changed             chan struct{} // guarded by mu; closed by the next event
 	closed              bool          // guarded by mu; no event follows
+	suspended           error         // guarded by mu; why none follows here
+	record              *record       // guarded by mu; nil if nobody keeps the history
 }
 
 func newHub(clock Clock, limits Limits) *hub {
@@ -106,6 +108,7 @@ func (h *hub) append(e event) {
 	h.bytes += e.bytes()
 	if len(h.history) > h.maxEvents || h.bytes > h.maxBytes {
 		h.trim()
+		h.record.replace(h.history)
 	}
 	close(h.changed)
 	h.changed = make(chan struct{})
@@ -133,7 +136,11 @@ func (h *hub) trim() {
 func (h *hub) say(i Importance, text string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.append(event{message: h.message(i, text)})
+	e := event{message: h.message(i, text)}
+	h.append(e)
+	if !h.closed {
+		h.record.said(h.history[len(h.history)-1])
+	}
 }
 
 func (h *hub) message(i Importance, text string) *jobpb.JobMessage {
@@ -167,22 +174,47 @@ func (h *hub) succeed(whyDrained string) error {
 	return h.move(Done)
 }
 
-// move changes the state. mu is held.
+// move changes the state, which is written down before anybody is told. mu is
+// held.
 func (h *hub) move(s State, why ...string) error {
 	next, err := h.state.to(s)
 	if err != nil {
 		return err
 	}
+	change := h.stateChange(next)
+	if err := h.record.moved(h.next+1, next, change.GetTimestamp().AsTime(), why); err != nil {
+		switch next {
+		case Starting, Running, Draining, Updating:
+			return err
+		case Done, Drained, Updated: // which must last
+			next, change = Failed, h.stateChange(Failed)
+		case Stopped, Failed, Cancelling, Cancelled: // the job ends in any case
+		}
+		why = append(why, "what has become of the job could not be written down: "+err.Error())
+	}
 	h.state = next
-	h.append(event{state: h.stateChange(next)})
+	h.append(event{state: change})
 	for _, text := range why {
 		h.append(event{message: h.message(Failure, text)})
 	}
 	if next.Terminal() {
 		h.closed = true
 		close(h.changed)
+		h.record.close()
 	}
 	return nil
+}
+
+// suspend ends the history in this process: readers get the error.
+func (h *hub) suspend(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return
+	}
+	h.closed, h.suspended = true, err
+	close(h.changed)
+	h.record.close()
 }
 
 // current returns the state, its last change, and a channel that is closed by
@@ -194,15 +226,18 @@ func (h *hub) current() (State, *jobpb.JobStateEvent, <-chan struct{}) {
 }
 
 // after waits for events beyond seq and returns them. It returns none once the
-// history is at its end.
+// history is at its end, and an error if that is not the job's.
 func (h *hub) after(ctx context.Context, seq int64) ([]event, error) {
 	for {
 		h.mu.Lock()
 		events := h.since(seq)
-		closed, changed := h.closed, h.changed
+		closed, suspended, changed := h.closed, h.suspended, h.changed
 		h.mu.Unlock()
-		if len(events) > 0 || closed {
+		if len(events) > 0 {
 			return events, nil
+		}
+		if closed {
+			return nil, suspended
 		}
 		select {
 		case <-ctx.Done():
@@ -221,11 +256,14 @@ func (h *hub) since(seq int64) []event {
 	return append([]event(nil), h.history[first:]...)
 }
 
-// wait returns when the state satisfies ok, or ctx ends.
+// wait returns when the state satisfies ok or will not change any more here, or
+// ctx ends.
 func (h *hub) wait(ctx context.Context, ok func(State) bool) State {
 	for {
-		s, _, changed := h.current()
-		if ok(s) || s.Terminal() {
+		h.mu.Lock()
+		s, closed, changed := h.state, h.closed, h.changed
+		h.mu.Unlock()
+		if ok(s) || closed {
 			return s
 		}
 		select {

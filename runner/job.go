@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/runner/artifact"
+	"github.com/gorunner/gorunner/runner/jobdir"
 	"github.com/gorunner/gorunner/translate"
 )
 
@@ -48,12 +50,20 @@ type job struct {
 	// translation is nil once the job has ended.
 	translation *translate.Translation
 
-	dir    string // the job's directory
-	cancel context.CancelFunc
+	durability Durability
+	// resumed says that another process has begun the job.
+	resumed bool
+	dir     string // the job's directory
+	// saved is what outlives the process in it; nil for a job that does not.
+	saved  *jobdir.Dir
+	cancel context.CancelCauseFunc
 	done   chan struct{} // closed when the job's goroutine is at its end
 	expire *time.Timer   // forgets the job; guarded by Server.mu
 	// settled says that the job finished a while ago; guarded by Server.mu.
 	settled bool
+	// stranded says that the job has ended here alone: its directory is not touched.
+	// Guarded by Server.mu.
+	stranded bool
 
 	mu        sync.Mutex
 	execution Execution // guarded by mu; nil before and after execution
@@ -116,7 +126,9 @@ func (j *job) requestCancel(why string) {
 	if j.hub.to(Cancelling) == nil {
 		j.hub.say(Basic, "cancelling")
 	}
-	j.cancel()
+	if j.cancel != nil { // else it has ended in an earlier process
+		j.cancel(nil)
+	}
 }
 
 // drain asks a running job to end as if its sources had. Its state is then
@@ -153,11 +165,17 @@ func (s *Server) execute(ctx context.Context, j *job) {
 	if stopErr := h.close(ctx); stopErr != nil {
 		log.Warn("workers of the job did not stop cleanly", "error", stopErr)
 	}
-	text := j.describeFailure(err)
-	if freeErr := s.free(j); freeErr != nil {
-		log.Warn("what the job held could not be removed", "error", freeErr)
+	if j.saved != nil && errors.Is(err, engine.ErrSuspended) {
+		s.suspend(j, log)
+		return
 	}
-	j.finish(err, text)
+	var stranded *strandedError
+	if errors.As(err, &stranded) {
+		s.strand(j, err, log)
+		return
+	}
+	text := j.describeFailure(err)
+	s.end(j, log, func() { j.finish(err, text) })
 	state, _, _ := j.hub.current()
 	s.retire(j)
 	status := j.status()
@@ -180,23 +198,31 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 			err = fmt.Errorf("runner: internal error: %v\n%s", p, debug.Stack())
 		}
 	}()
+	if state, _, _ := j.hub.current(); state == Cancelling {
+		return fmt.Errorf("%w before it ran", engine.ErrCancelled)
+	}
+	if j.resumed {
+		s.sweep(ctx, j.dir, h.log)
+	}
 	r := s.room.forJob(j.settings)
 	defer r.close()
-	disk, closeDisk, err := s.openDisk(j, r)
+	stored, err := s.openStorage(j, r, h.log)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if err := closeDisk(); err != nil {
-			h.log.Warn("what the job had on disk could not be removed", "error", err)
+		if err := stored.close(); err != nil {
+			h.log.Warn("what the job had on disk could not be put away", "error", err)
 		}
 	}()
+	h.epoch = stored.epoch
 	x := s.deps.Execute(j.translation.Plan, engine.Options{
 		Host:               h,
 		Memory:             r.memory,
-		Disk:               disk,
+		Disk:               stored.disk,
 		Quota:              r.disk,
-		OpenState:          s.openState(j, r),
+		OpenState:          stored.openState,
+		Journal:            stored.journal,
 		Workers:            j.workers,
 		EnvironmentWorkers: j.environmentWorkers,
 		Slots:              s.opts.Slots,
@@ -218,18 +244,45 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		j.execution, j.room, j.final = nil, room{}, report
 		j.mu.Unlock()
 	}()
-	if err := j.hub.to(Running); err != nil {
-		return fmt.Errorf("%w before it ran", engine.ErrCancelled)
+	switch state, _, _ := j.hub.current(); state {
+	case Running, Updating: // for an earlier process
+	case Draining:
+		x.Drain()
+	case Stopped, Starting, Done, Failed, Cancelling, Cancelled, Drained, Updated:
+		if err := j.hub.to(Running); err != nil {
+			return fmt.Errorf("%w before it ran", errors.Join(engine.ErrCancelled, err))
+		}
 	}
 	stop := s.startProgress(j, h.log)
 	defer stop()
 	return x.Run(ctx)
 }
 
+// end brings the job to its final state and removes what only its execution
+// needed. A job that outlives the process has ended when that is written down:
+// until then, everything is needed.
+func (s *Server) end(j *job, log *slog.Logger, finish func()) {
+	if j.saved != nil {
+		if err := j.saved.SetReport(j.report()); err != nil {
+			log.Warn("metrics of the job are not kept", "error", err)
+		}
+		finish()
+	}
+	if err := s.free(j); err != nil {
+		log.Warn("what the job held could not be removed", "error", err)
+	}
+	if j.saved == nil {
+		finish()
+	}
+}
+
 // free removes what the job holds outside memory, and what it needs no more.
 func (s *Server) free(j *job) error {
 	err := s.artifacts.Release(j.token)
-	if j.dir != "" {
+	switch {
+	case j.saved != nil:
+		err = errors.Join(err, j.saved.Clear())
+	case j.dir != "":
 		err = errors.Join(err, os.RemoveAll(j.dir))
 	}
 	return err

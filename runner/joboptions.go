@@ -38,6 +38,8 @@ type jobOptions struct {
 	keyGroups int
 	// streaming says that the user wants panes of bounded input, too.
 	streaming bool
+	// durability is the level that the user wants; nil is the server's.
+	durability *Durability
 }
 
 // optionSpec describes an option that only this runner knows. Python's client
@@ -75,6 +77,12 @@ func optionSpecs() []optionSpec {
 			func(o *jobOptions, n int) { o.workerProcesses = n }),
 		stringOption("gorunner_worker_python", "Python interpreter of these processes; default the client's.",
 			func(o *jobOptions, v string) { o.workerPython = v }),
+		parsedOption("gorunner_durability", "What the job outlives: none, local (the server's end) or remote (the machine's); default, and at most, what the server offers.",
+			func(o *jobOptions, v string) error {
+				d, err := ParseDurability(v)
+				o.durability = &d
+				return err
+			}),
 		boolOption("gorunner_disable_fusion", "Make a stage of every transform, to find out which of them is slow or fails.",
 			func(o *jobOptions, v bool) { o.noFusion = v }),
 		boolOption("drain", "Drain the job from its start: unbounded sources are truncated before they are read, and the job ends.",
@@ -126,10 +134,19 @@ func boolOption(name, help string, set func(*jobOptions, bool)) optionSpec {
 }
 
 func stringOption(name, help string, set func(*jobOptions, string)) optionSpec {
+	return parsedOption(name, help, func(o *jobOptions, v string) error {
+		set(o, v)
+		return nil
+	})
+}
+
+func parsedOption(name, help string, set func(*jobOptions, string) error) optionSpec {
 	return optionSpec{name, help, jobpb.PipelineOptionType_STRING, func(o *jobOptions, v *structpb.Value) error {
 		switch v := v.GetKind().(type) {
 		case *structpb.Value_StringValue:
-			set(o, v.StringValue)
+			if err := set(o, v.StringValue); err != nil {
+				return fmt.Errorf("runner: option %s: %w", name, err)
+			}
 			return nil
 		case *structpb.Value_NullValue, nil:
 			return nil
@@ -246,4 +263,15 @@ func (o jobOptions) workers(server Options) int {
 		}
 	}
 	return min(n, server.Limits.MaxWorkers)
+}
+
+// keeps is the durability of the job on a server that offers so much.
+func (o jobOptions) keeps(server Durability) (Durability, error) {
+	if o.durability == nil {
+		return server, nil
+	}
+	if *o.durability > server {
+		return None, fmt.Errorf("runner: option gorunner_durability: %v is more than this server offers, which is %v", *o.durability, server)
+	}
+	return *o.durability, nil
 }

@@ -2,11 +2,13 @@ package runner
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
+	"github.com/gorunner/gorunner/execution/engine"
 	"github.com/gorunner/gorunner/internal/machine"
 	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
@@ -55,17 +57,29 @@ func (r room) close() {
 	r.disk.Close()
 }
 
-// openDisk makes the place for the data of a job that memory has no room for.
-// The disk is nil if the server has none.
-func (s *Server) openDisk(j *job, r room) (disk shuffle.Disk, end func() error, err error) {
+// storage is where the data of a job lies that memory has no room for, or that
+// outlives the process. What the server does not have is nil.
+type storage struct {
+	disk      shuffle.Disk
+	openState func() (state.Table, error)
+	journal   engine.Journal
+	// epoch counts the processes that have had the job; 0 if there is no journal.
+	epoch uint64
+	close func() error
+}
+
+func (s *Server) openStorage(j *job, r room, log *slog.Logger) (storage, error) {
+	if j.saved != nil {
+		return s.openJournal(j, r, log)
+	}
 	if s.deps.OpenDisk == nil {
-		return nil, func() error { return nil }, nil
+		return storage{openState: s.openState(j, r), close: func() error { return nil }}, nil
 	}
 	d, err := s.deps.OpenDisk(j.dir, r.disk)
 	if err != nil {
-		return nil, nil, fmt.Errorf("runner: job %s: disk: %w", j.id, err)
+		return storage{}, fmt.Errorf("runner: job %s: disk: %w", j.id, err)
 	}
-	return d, d.Close, nil
+	return storage{disk: d, openState: s.openState(j, r), close: d.Close}, nil
 }
 
 // openState says how to make the table of a job's state; nil if the server has

@@ -16,6 +16,9 @@ type Options struct {
 	// system's directory for such, unless that lies in memory, and else in
 	// /var/tmp.
 	DataDir string
+	// Durability is what jobs outlive, unless they ask for less; default None. More
+	// needs a DataDir. Whatever it is, jobs that are found there are gone on with.
+	Durability Durability
 	// Memory is the bytes of data that all jobs together keep in memory before
 	// they use the disk; default a quarter of the machine's memory, or of what the
 	// process' control group allows. The process needs about as much again.

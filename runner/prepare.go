@@ -27,11 +27,9 @@ func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
-	translation, err := s.deps.Translate(req.GetPipeline(), translate.Options{
-		Streaming: settings.streaming, DisableFusion: settings.noFusion, KeyGroups: settings.keyGroups,
-	})
+	durability, err := settings.keeps(s.opts.Durability)
 	if err != nil {
-		return nil, fmt.Errorf("runner: prepare: %w", err)
+		return nil, err
 	}
 	submitted, err := proto.Marshal(req.GetPipeline())
 	if err != nil {
@@ -39,45 +37,65 @@ func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
 	}
 	id := newID()
 	j := &job{
-		preparation:  PreparationID("preparation-" + id),
-		token:        artifact.Token("artifacts-" + id),
-		name:         jobName(req, settings),
-		pipeline:     submitted,
-		options:      req.GetPipelineOptions(),
-		settings:     settings,
-		workers:      settings.workers(s.opts),
-		created:      s.opts.Clock(),
-		hub:          newHub(s.opts.Clock, s.opts.Limits),
-		names:        transformNames(req.GetPipeline(), translation.Plan),
-		streaming:    isStreaming(translation.Plan),
-		translation:  translation,
-		environments: make(map[plan.EnvironmentID]*pipepb.Environment),
-		done:         make(chan struct{}),
+		preparation: PreparationID("preparation-" + id),
+		token:       artifact.Token("artifacts-" + id),
+		name:        jobName(req, settings),
+		pipeline:    submitted,
+		options:     req.GetPipelineOptions(),
+		settings:    settings,
+		durability:  durability,
+		created:     s.opts.Clock(),
+		hub:         newHub(s.opts.Clock, s.opts.Limits),
+		done:        make(chan struct{}),
 	}
-	wanted := make(map[artifact.Set][]*pipepb.ArtifactInformation)
-	for id, env := range translation.Environments {
-		resolved, err := s.deps.Resolve(env)
-		if err != nil {
-			return nil, fmt.Errorf("runner: prepare: environment %s: %w", id, err)
-		}
-		j.environments[id] = resolved
-		// Workers that somebody else starts have their files already.
-		if resolved.GetUrn() != environment.URNExternal && len(resolved.GetDependencies()) > 0 {
-			wanted[artifact.Set(id)] = resolved.GetDependencies()
-		}
+	if err := s.translate(j, req.GetPipeline()); err != nil {
+		return nil, fmt.Errorf("runner: prepare: %w", err)
 	}
 	if j.environmentWorkers, err = s.pythonWorkers(j); err != nil {
 		return nil, err
 	}
-	if err := s.artifacts.Expect(j.token, wanted); err != nil {
+	if err := s.artifacts.Expect(j.token, wantedArtifacts(j.environments)); err != nil {
 		return nil, status.Error(codes.ResourceExhausted, err.Error())
 	}
 	if err := s.addPrepared(j); err != nil {
 		return nil, joinStatus(err, s.artifacts.Release(j.token))
 	}
 	s.opts.Log.Info("job prepared", "preparation", string(j.preparation), "name", j.name,
-		"stages", len(translation.Plan.Stages), "environments", len(j.environments))
+		"stages", len(j.translation.Plan.Stages), "environments", len(j.environments))
 	return j, nil
+}
+
+// translate fills in what follows from the job's pipeline and settings.
+func (s *Server) translate(j *job, pipeline *pipepb.Pipeline) error {
+	translation, err := s.deps.Translate(pipeline, translate.Options{
+		Streaming: j.settings.streaming, DisableFusion: j.settings.noFusion, KeyGroups: j.settings.keyGroups,
+	})
+	if err != nil {
+		return err
+	}
+	j.workers = j.settings.workers(s.opts)
+	j.names = transformNames(pipeline, translation.Plan)
+	j.streaming = isStreaming(translation.Plan)
+	j.translation = translation
+	j.environments = make(map[plan.EnvironmentID]*pipepb.Environment)
+	for id, env := range translation.Environments {
+		if j.environments[id], err = s.deps.Resolve(env); err != nil {
+			return fmt.Errorf("environment %s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// wantedArtifacts are those that the client is to stage. Workers that somebody
+// else starts have their files already.
+func wantedArtifacts(environments map[plan.EnvironmentID]*pipepb.Environment) map[artifact.Set][]*pipepb.ArtifactInformation {
+	wanted := make(map[artifact.Set][]*pipepb.ArtifactInformation)
+	for id, env := range environments {
+		if env.GetUrn() != environment.URNExternal && len(env.GetDependencies()) > 0 {
+			wanted[artifact.Set(id)] = env.GetDependencies()
+		}
+	}
+	return wanted
 }
 
 // transformNames are the full names that the user gave to the transforms: those

@@ -47,6 +47,21 @@ func (s *Server) Jobs() []JobInfo {
 	return out
 }
 
+// Running is the number of jobs that have not ended, and how many of them a server
+// that is stopped leaves to the next one.
+func (s *Server) Running() (jobs, kept int) {
+	for _, j := range s.all() {
+		if state, _, _ := j.hub.current(); state.Terminal() {
+			continue
+		}
+		jobs++
+		if j.saved != nil {
+			kept++
+		}
+	}
+	return jobs, kept
+}
+
 // WorkerInfo is a worker of a running job, with what its harness says of itself.
 type WorkerInfo struct {
 	Job         JobID

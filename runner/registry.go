@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -80,6 +81,29 @@ func (s *Server) all() []*job {
 
 // run makes a prepared job a running one.
 func (s *Server) run(j *job) error {
+	if err := s.reserve(j); err != nil {
+		return err
+	}
+	j.id = JobID(slug(j.name) + "-" + newID())
+	j.dir = filepath.Join(s.jobsDir(), string(j.id))
+	err := s.makeJob(j)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil && s.closed {
+		err = status.Error(codes.Unavailable, "runner: server is shutting down")
+	}
+	if err != nil {
+		s.active--
+		s.watchIdle()
+		return joinStatus(err, errors.Join(s.artifacts.Release(j.token), os.RemoveAll(j.dir)))
+	}
+	s.jobs[j.id] = j
+	s.begin(j)
+	return nil
+}
+
+// reserve takes a prepared job away from those that are prepared, to be run.
+func (s *Server) reserve(j *job) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -90,28 +114,39 @@ func (s *Server) run(j *job) error {
 	case s.active >= s.opts.Limits.MaxRunning:
 		return status.Errorf(codes.ResourceExhausted, "runner: %d jobs are running, which is the limit", s.active)
 	}
-	id := JobID(slug(j.name) + "-" + newID())
-	dir := filepath.Join(s.jobsDir(), string(id))
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		return status.Errorf(codes.Internal, "runner: job %s: make directory: %v", id, err)
-	}
 	delete(s.prepared, j.preparation)
 	j.expire.Stop()
-	// The job outlives the call that runs it.
-	ctx, cancel := context.WithCancel(context.Background())
-	j.id, j.dir, j.cancel = id, dir, cancel
-	if err := j.hub.to(Starting); err != nil {
-		cancel()
-		return status.Error(codes.Internal, err.Error())
-	}
-	s.jobs[id] = j
 	s.active++
 	s.watchIdle()
+	return nil
+}
+
+// makeJob makes the directory of a job, which is then STARTING.
+func (s *Server) makeJob(j *job) error {
+	var err error
+	if j.durability == None {
+		err = os.Mkdir(j.dir, 0o700)
+	} else {
+		err = s.save(j)
+	}
+	if err == nil {
+		err = j.hub.to(Starting)
+	}
+	if err != nil {
+		return status.Errorf(codes.Internal, "runner: job %s: make directory: %v", j.id, err)
+	}
+	return nil
+}
+
+// begin starts the goroutine of a job, which outlives the call that runs it. mu
+// is held.
+func (s *Server) begin(j *job) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	j.cancel = cancel
 	s.running.Go(func() {
 		s.execute(ctx, j)
 		s.returnMemory()
 	})
-	return nil
 }
 
 // retire keeps a finished job to be asked about, within the limits, without
@@ -119,7 +154,7 @@ func (s *Server) run(j *job) error {
 func (s *Server) retire(j *job) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	j.cancel()
+	j.cancel(nil)
 	j.translation, j.environments = nil, nil
 	s.active--
 	s.watchIdle()
@@ -168,13 +203,30 @@ func (s *Server) forget(j *job) {
 	s.drop(j)
 }
 
-// drop removes a finished job. mu is held.
+// drop removes a finished job, and its directory unless it is stranded. mu is
+// held.
 func (s *Server) drop(j *job) {
-	if i := slices.Index(s.finished, j); i >= 0 {
-		s.finished = slices.Delete(s.finished, i, i+1)
-		delete(s.jobs, j.id)
-		if j.expire != nil {
-			j.expire.Stop()
-		}
+	i := slices.Index(s.finished, j)
+	if i < 0 {
+		return
 	}
+	s.finished = slices.Delete(s.finished, i, i+1)
+	delete(s.jobs, j.id)
+	if j.expire != nil {
+		j.expire.Stop()
+	}
+	if j.saved == nil || j.stranded {
+		return
+	}
+	if err := os.RemoveAll(j.dir); err != nil {
+		s.opts.Log.Warn("directory of a finished job could not be removed", "job", string(j.id), "error", err)
+	}
+}
+
+// expireFinished drops a job of an earlier process when its time is over. mu is
+// held.
+func (s *Server) expireFinished(j *job) {
+	rest := s.opts.Limits.FinishedTTL - s.opts.Clock().Sub(j.final.ended)
+	j.settled = true
+	j.expire = time.AfterFunc(max(0, rest), func() { s.forget(j) })
 }

@@ -17,6 +17,7 @@ import (
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	"google.golang.org/grpc"
 
+	"github.com/gorunner/gorunner/execution/engine"
 	"github.com/gorunner/gorunner/runner/artifact"
 )
 
@@ -43,10 +44,14 @@ type Server struct {
 	jobs     map[JobID]*job         // guarded by mu; running and finished
 	finished []*job                 // guarded by mu; in order of their end
 	active   int                    // guarded by mu; running jobs
-	claim    *os.File               // the lock of the data directory
-	idle     chan struct{}          // closed by idleTimer
-	idleTime *time.Timer            // guarded by mu; nil without an idle timeout
-	isIdle   bool                   // guarded by mu; idle is closed
+	// resumable are the jobs of earlier processes that are to be gone on with,
+	// leftover the directories of those that are not; guarded by mu.
+	resumable []*job
+	leftover  []string
+	claim     *os.File      // the lock of the data directory
+	idle      chan struct{} // closed by idleTimer
+	idleTime  *time.Timer   // guarded by mu; nil without an idle timeout
+	isIdle    bool          // guarded by mu; idle is closed
 }
 
 // New makes a server of the given parts.
@@ -61,6 +66,9 @@ func New(deps Deps, opts Options) (*Server, error) {
 	}
 	var err error
 	if s.dir == "" {
+		if s.opts.Durability != None {
+			return nil, fmt.Errorf("runner: durability %v needs a data directory", s.opts.Durability)
+		}
 		parent := temporaryParent()
 		for _, dir := range sweepTemporary(parent, s.opts.Clock()) {
 			s.opts.Log.Info("removed what a killed server had left", "dir", dir)
@@ -94,21 +102,23 @@ func New(deps Deps, opts Options) (*Server, error) {
 	return s, nil
 }
 
-// open makes the directories. What a previous process left of its jobs is
-// removed: nothing of them can be resumed.
+// open makes the directories, and finds what earlier processes have left there.
 func (s *Server) open() error {
-	store, err := artifact.OpenStore(filepath.Join(s.dir, "artifacts"))
+	store, err := artifact.OpenStore(filepath.Join(s.dir, "artifacts"), s.opts.Durability != None)
 	if err != nil {
 		return err
 	}
 	s.artifacts = artifact.NewService(store, s.opts.Artifacts)
-	if err := os.RemoveAll(s.jobsDir()); err != nil {
-		return fmt.Errorf("runner: remove what is left of jobs: %w", err)
-	}
 	if err := os.MkdirAll(s.jobsDir(), 0o700); err != nil {
 		return fmt.Errorf("runner: create directory of jobs: %w", err)
 	}
-	return nil
+	if err := s.findJobs(); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(s.finished, func(j *job) bool { return j.stranded }) {
+		return nil // nobody knows which artifacts are theirs
+	}
+	return store.Sweep()
 }
 
 func (s *Server) jobsDir() string { return filepath.Join(s.dir, "jobs") }
@@ -126,6 +136,7 @@ func (s *Server) Serve(l net.Listener) error {
 	if s.endpoint == "" {
 		s.endpoint = reachable(l.Addr())
 	}
+	s.resumeJobs()
 	if err := s.grpc.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("runner: serve %v: %w", l.Addr(), err)
 	}
@@ -172,14 +183,20 @@ func (s *Server) watchIdle() {
 	s.idleTime = timer
 }
 
-// Shutdown cancels all jobs, stops their workers, and ends all connections.
-// Workers that are still there when ctx ends are killed.
+// Shutdown suspends the jobs that outlive the process and cancels all others,
+// stops their workers, and ends all connections. Workers that are still there when
+// ctx ends are killed.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	s.watchIdle()
 	for _, j := range s.jobs {
-		j.requestCancel("the server was stopped")
+		switch {
+		case j.saved == nil:
+			j.requestCancel("the server was stopped")
+		case j.cancel != nil:
+			j.cancel(engine.ErrSuspended)
+		}
 	}
 	all := make([]*job, 0, len(s.jobs)+len(s.prepared))
 	for _, j := range s.jobs {
@@ -200,7 +217,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopGRPC(ctx)
 	var errs []error
 	for _, j := range all {
-		errs = append(errs, s.free(j))
+		if j.saved == nil {
+			errs = append(errs, s.free(j))
+		}
+		j.hub.suspend(errSuspended) // unless it has ended
 	}
 	return errors.Join(append(errs, s.claim.Close(), s.removeTemporary())...)
 }

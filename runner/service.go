@@ -141,6 +141,9 @@ func (js *jobService) follow(ctx context.Context, id string, send func(event) er
 	seq := int64(0)
 	for {
 		events, err := j.hub.after(ctx, seq)
+		if errors.Is(err, errSuspended) {
+			return status.Error(codes.Unavailable, err.Error())
+		}
 		if err != nil {
 			return status.FromContextError(err).Err()
 		}

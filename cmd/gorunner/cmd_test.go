@@ -99,6 +99,8 @@ func TestBadCommandLines(t *testing.T) {
 		{"serve --disk=lots", `--disk: "lots" is not a size`},
 		{"serve --http=off --listen=nowhere", "listen for the Job API"},
 		{"serve --listen=127.0.0.1:0 --http=" + taken.Addr().String(), "choose another address with --http"},
+		{"serve --durability=forever", `--durability: "forever" is not a durability: use none, local or remote`},
+		{"serve --durability=local", "--durability=local: give the jobs a place with --data-dir"},
 		{"serve --cpuprofile=/does/not/exist", "--cpuprofile: open /does/not/exist"},
 		{"serve extra", `unknown command "extra"`},
 		{"plan", "accepts 1 arg"},

@@ -32,6 +32,8 @@ type config struct {
 	// httpMay says that the server may do without HTTP when its port is in use.
 	httpMay bool
 	dataDir string
+	// durability is a level's name, or empty for the one that goes with dataDir.
+	durability string
 	// memory is that of the process; 0 is the default. disk is that of its data.
 	memory, disk      int64
 	workers           int
@@ -83,6 +85,7 @@ container (DOCKER), or in a worker pool (EXTERNAL).`,
 	fl.StringVar(&c.http, "http", "127.0.0.1:8074", "host:port of HTTP: health, metrics, jobs, profiles; or off")
 	fl.StringVar(&c.advertise, "advertise", "", "host:port that clients and workers are told; default that of --listen")
 	fl.StringVar(&c.dataDir, "data-dir", "", "directory of jobs, artifacts and the data that memory has no room for; default a temporary one, on disk if there is any: /var/tmp where the system's directory lies in memory")
+	fl.StringVar(&c.durability, "durability", "", "what jobs outlive, unless they ask for less: none; local, the end of the server and of the machine: the next one on the --data-dir goes on with them; default local with a --data-dir, else none")
 	fl.StringVar(&memory, "memory", "", "memory that the server aims to stay below, such as 4GiB; six tenths of it are for data, beyond which data goes to disk; default half of the machine's, or of the control group's")
 	fl.StringVar(&disk, "disk", "", "disk that the data of jobs may take, such as 100GiB; default three quarters of what is free")
 	fl.IntVar(&c.workers, "workers", 1, "workers of each environment of jobs that do not say; -1 is one for each core")
@@ -114,6 +117,9 @@ func (c *config) check() error {
 	case strings.TrimSpace(c.engine) == "":
 		return errors.New("--container-engine: no command")
 	}
+	if _, err := c.level(); err != nil {
+		return err
+	}
 	if c.advertise != "" {
 		if _, _, err := net.SplitHostPort(c.advertise); err != nil {
 			return fmt.Errorf("--advertise: %w", err)
@@ -122,9 +128,33 @@ func (c *config) check() error {
 	return nil
 }
 
+// level is the durability that the settings mean.
+func (c *config) level() (runner.Durability, error) {
+	if c.durability == "" {
+		if c.dataDir == "" {
+			return runner.None, nil
+		}
+		return runner.Local, nil
+	}
+	d, err := runner.ParseDurability(c.durability)
+	switch {
+	case err != nil:
+		return d, fmt.Errorf("--durability: %w", err)
+	case d == runner.Remote:
+		return d, errors.New("--durability=remote is not supported yet")
+	case d != runner.None && c.dataDir == "":
+		return d, fmt.Errorf("--durability=%v: give the jobs a place with --data-dir", d)
+	}
+	return d, nil
+}
+
 // serve runs a server until ctx ends or it has been idle for too long.
 func serve(ctx context.Context, c config) (err error) {
 	log, err := newLogger(os.Stderr, c.logKind, c.logLevel)
+	if err != nil {
+		return err
+	}
+	durability, err := c.level()
 	if err != nil {
 		return err
 	}
@@ -145,6 +175,7 @@ func serve(ctx context.Context, c config) (err error) {
 	}
 	s, err := runner.NewServer(runner.Options{
 		DataDir:         c.dataDir,
+		Durability:      durability,
 		Memory:          memory,
 		Disk:            c.disk,
 		Endpoint:        c.advertise,
@@ -165,7 +196,8 @@ func serve(ctx context.Context, c config) (err error) {
 	log.Info("gorunner is ready", "endpoint", listener.Addr().String(), "version", version())
 	select {
 	case <-ctx.Done():
-		log.Info("stopping")
+		running, kept := s.Running()
+		log.Info("stopping; a second signal ends the process at once", "suspended", kept, "cancelled", running-kept)
 	case <-s.Idle():
 		log.Info("stopping after the idle time", "idle", c.idle)
 	case err = <-failed:

@@ -55,6 +55,7 @@ func table() []layer {
 			{packages: "fnapi/environment", protos: true},
 			{packages: "runner/artifact", protos: true},
 			{packages: "runner/jobclient", protos: true},
+			{packages: "runner/jobdir"},
 			{packages: "blob", also: "blob/blobtest"},
 			{packages: "blob/blobtest", also: "blob"},
 			{packages: "blob/checkpoints", also: "blob blob/blobtest"},
