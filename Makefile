@@ -26,6 +26,9 @@ COUNT        ?= 1
 PKG          ?= ./...
 INPUT        ?=
 BENCH_ARGS   ?=
+RUNS         ?= 100
+SEED         ?= 1
+CHAOS_ARGS   ?=
 
 # The tests of ./conformance find their subjects here. GORUNNER_CONFORMANCE says
 # which suites they run: none, smoke, go, python or all. They run the binary, of
@@ -143,6 +146,10 @@ conformance-smoke: build .venv ## Run the part of Beam's suites that belongs to 
 .PHONY: bench
 bench: .venv ## Measure speed and memory beside Prism and the ceiling (BENCH_ARGS=...)
 	$(GO) run ./bench $(BENCH_ARGS)
+
+.PHONY: chaos
+chaos: .venv ## Run pipelines while runner and workers are killed (RUNS=100, SEED=1, CHAOS_ARGS=...)
+	$(GO) run ./conformance/chaos/soak -runs=$(RUNS) -seed=$(SEED) $(CHAOS_ARGS)
 
 .PHONY: check-race
 check-race:
