@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -22,7 +20,7 @@ import (
 	"github.com/gorunner/gorunner/execution/journal"
 	"github.com/gorunner/gorunner/execution/journal/jobdb"
 	"github.com/gorunner/gorunner/execution/metrics"
-	"github.com/gorunner/gorunner/shuffle/segment"
+	"github.com/gorunner/gorunner/shuffle/segment/segmenttest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,67 +29,6 @@ var (
 	seeds = flag.Int("seeds", 40, "how many lives of a job are made up")
 	from  = flag.Uint64("from", 1, "the first seed")
 )
-
-// files makes segments in a file system of Pebble's.
-type files struct{ vfs.FS }
-
-func (f files) CreateTemp(string) (segment.File, error) {
-	return nil, errors.New("nothing is temporary")
-}
-
-func (f files) Create(dir, name string) (segment.File, error) { return f.Open(dir, name) }
-
-func (f files) Open(dir, name string) (segment.File, error) {
-	path := f.PathJoin(dir, name)
-	inner, err := f.OpenReadWrite(path, vfs.WriteCategoryUnspecified)
-	return &file{File: inner, name: path}, err
-}
-
-func (f files) Remove(dir, name string) error { return f.FS.Remove(f.PathJoin(dir, name)) }
-
-func (f files) SyncDir(dir string) error {
-	d, err := f.OpenDir(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-type file struct {
-	vfs.File
-	name string
-
-	mu     sync.RWMutex
-	closed bool // guarded by mu
-}
-
-func (f *file) Name() string { return f.name }
-
-func (f *file) Close() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.closed = true
-	return f.File.Close()
-}
-
-func (f *file) Size() (int64, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	return info.Size(), nil
-}
-
-// Punch overwrites what nobody may read any more.
-func (f *file) Punch(at, n int64) error {
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	if f.closed {
-		return os.ErrClosed
-	}
-	_, err := f.WriteAt(bytes.Repeat([]byte{0xee}, int(n)), at)
-	return err
-}
 
 // life is a job that commits at random, and what should be on disk after each
 // commit.
@@ -227,7 +164,7 @@ func (l *life) live(disk *vfs.MemFS, durable journal.Seq) (*vfs.MemFS, journal.S
 		}
 		return nil
 	}))
-	d, err := jobdb.Open(jobdb.Params{Dir: "job", Plan: "plan", FS: crashing, Files: files{crashing}, SyncInterval: -1, BehindBytes: 5000, SegmentBytes: 40_000})
+	d, err := jobdb.Open(jobdb.Params{Dir: "job", Plan: "plan", FS: crashing, Files: segmenttest.Files{FS: crashing}, SyncInterval: -1, BehindBytes: 5000, SegmentBytes: 40_000})
 	if err != nil {
 		return nil, 0, fmt.Errorf("open: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/gorunner/gorunner/execution/journal"
 	"github.com/gorunner/gorunner/execution/journal/jobdb"
 	"github.com/gorunner/gorunner/shuffle/segment"
+	"github.com/gorunner/gorunner/shuffle/segment/segmenttest"
 )
 
 // restore puts a snapshot into a directory.
@@ -46,7 +47,7 @@ func restore(s *jobdb.Snapshot, fs vfs.FS, dir string) error {
 	if err != nil {
 		return err
 	}
-	return segment.Unpack(files{fs}, fs.PathJoin(dir, jobdb.SegmentsDir), io.NewSectionReader(pack, 0, pack.Size()))
+	return segment.Unpack(segmenttest.Files{FS: fs}, fs.PathJoin(dir, jobdb.SegmentsDir), io.NewSectionReader(pack, 0, pack.Size()))
 }
 
 // Whatever a job does while its snapshot is copied, the copy is what the job was
@@ -68,7 +69,7 @@ func TestSnapshots(t *testing.T) {
 // move opens a job, lets it commit, and copies snapshots of it, of which the last
 // is what the job is elsewhere.
 func (l *life) move(fs vfs.FS, dir, next string) error {
-	d, err := jobdb.Open(jobdb.Params{Dir: dir, Plan: "plan", FS: fs, Files: files{fs}, SyncInterval: -1, SegmentBytes: 40_000})
+	d, err := jobdb.Open(jobdb.Params{Dir: dir, Plan: "plan", FS: fs, Files: segmenttest.Files{FS: fs}, SyncInterval: -1, SegmentBytes: 40_000})
 	if err != nil {
 		return err
 	}
@@ -115,7 +116,7 @@ func (l *life) copyWhile(d *jobdb.DB, fs vfs.FS, to string) error {
 // A database that is closed or broken has no snapshots; one that waits for it ends.
 func TestNoSnapshot(t *testing.T) {
 	fs := vfs.NewMem()
-	d, err := jobdb.Open(jobdb.Params{Dir: "job", Plan: "plan", FS: fs, Files: files{fs}})
+	d, err := jobdb.Open(jobdb.Params{Dir: "job", Plan: "plan", FS: fs, Files: segmenttest.Files{FS: fs}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/journal"
 	"github.com/gorunner/gorunner/execution/journal/jobdb"
+	"github.com/gorunner/gorunner/shuffle/segment/segmenttest"
 	"github.com/gorunner/gorunner/state"
 )
 
@@ -17,7 +18,7 @@ import (
 func TestStateIsCommittedWithTheRest(t *testing.T) {
 	fs := vfs.NewMem()
 	open := func() *jobdb.DB {
-		d, err := jobdb.Open(jobdb.Params{Dir: "job", FS: fs, Files: files{fs}})
+		d, err := jobdb.Open(jobdb.Params{Dir: "job", FS: fs, Files: segmenttest.Files{FS: fs}})
 		if err != nil {
 			t.Fatal(err)
 		}
