@@ -16,6 +16,9 @@ type Disk interface {
 	// when it returns. If there are several, what is returned may be an
 	// [element.Parted].
 	Store(parts ...[]byte) (element.Stored, error)
+	// StoreAll writes several things, each to be loaded by itself, in one go. They
+	// are the caller's again when it returns.
+	StoreAll(data [][]byte) ([]element.Stored, error)
 }
 
 // ErrDisk is wrapped by all errors of a disk: it is full, has no quota left,
@@ -24,6 +27,11 @@ var ErrDisk = errors.New("disk")
 
 // Spill decides what of a job's data stays in memory. The zero value, and nil,
 // keep everything there. It is immutable and safe for concurrent use.
+//
+// Data that lasts is stored whether there is room or not, before the bundle that
+// has written it commits: then another process can go on from it. It stays in
+// memory as well, as long as there is room. What is small is not stored, since a
+// place on disk takes about as much: it is written with the commit.
 type Spill struct {
 	// Memory is the job's budget; nil is none.
 	Memory *Budget
@@ -35,15 +43,28 @@ type Spill struct {
 	// exceeded; default is 1/64 of the budget, but at least 4 MiB: much less
 	// would make the blocks of an output with many partitions very small.
 	OpenBytes int64
-	// StoreMin is the size of data below which it stays in memory; default 256:
-	// where it lies takes as much.
+	// StoreMin is the size of data below which it stays in memory; default 256,
+	// where it lies takes as much, and 1 KiB if it is to last.
 	StoreMin int
+	// TogetherMin is how much there has to be of what is to last for it to be stored
+	// while there is room; default 16 KiB.
+	TogetherMin int
+	// Lasting says that what bundles hand on outlives the process.
+	Lasting bool
 }
 
 const (
 	openBytesMin = 4 << 20
 	openShare    = 64
 	storeMin     = 256
+	// lastMin: below, it is written twice, with the commit; but a region costs a
+	// microsecond, and memory as long as it is there.
+	lastMin = 1 << 10
+	// lastTogetherMin: a file that was written to has to be synced, besides that of
+	// the commits.
+	lastTogetherMin = 16 << 10
+	// lastBytes is how much is stored at a time.
+	lastBytes = 1 << 20
 )
 
 // Over says whether data goes to disk now.
@@ -67,6 +88,9 @@ func (s *Spill) openBytes() int64 {
 	return max(openBytesMin, s.Memory.Limit()/openShare)
 }
 
+// lasts says whether so many bytes are worth to be stored because they are to last.
+func (s *Spill) lasts(bytes int) bool { return bytes >= cmp.Or(s.StoreMin, lastMin) }
+
 // takes says whether so many bytes go to disk now.
 func (s *Spill) takes(bytes int) bool {
 	return s.Over() && bytes >= cmp.Or(s.StoreMin, storeMin)
@@ -82,7 +106,8 @@ func (s *Spill) store(parts ...[]byte) (element.Stored, error) {
 }
 
 // Chunk returns the chunk in its place: in memory, or on disk if the budget is
-// exceeded. On disk it is a copy, and data is the caller's.
+// exceeded. On disk it is a copy, and data is the caller's. It is not meant to
+// last.
 func (s *Spill) Chunk(data []byte) (element.Chunk, error) {
 	if !s.takes(len(data)) {
 		return element.Chunk{Data: data}, nil
@@ -95,22 +120,25 @@ func (s *Spill) Chunk(data []byte) (element.Chunk, error) {
 }
 
 // Block puts the elements of a block in their place, as Chunk does, in parts if
-// parter is not nil.
+// parter is not nil and there is no room. If they are to last they are stored in
+// any case, unless they are few, which waits for Last.
 func (s *Spill) Block(b *element.Block, parter *Parter) error {
-	if b.Stored != nil || !s.takes(len(b.Data)) {
-		return nil
+	over := s.takes(len(b.Data))
+	if b.Stored == nil && (over || s != nil && s.Lasting && len(b.Data) >= regionBytes) {
+		parts := [][]byte{b.Data}
+		var err error
+		if n := partsFor(len(b.Data)); parter != nil && over && n > 1 {
+			parts, err = parter.Split(b.Data, n)
+		}
+		if err == nil {
+			b.Stored, err = s.store(parts...)
+		}
+		if err != nil {
+			return fmt.Errorf("block of %d elements: %w", b.Count, err)
+		}
 	}
-	parts := [][]byte{b.Data}
-	var err error
-	if n := partsFor(len(b.Data)); parter != nil && n > 1 {
-		parts, err = parter.Split(b.Data, n)
+	if over {
+		b.Data = nil
 	}
-	if err == nil {
-		b.Stored, err = s.store(parts...)
-	}
-	if err != nil {
-		return fmt.Errorf("block of %d elements: %w", b.Count, err)
-	}
-	b.Data = nil
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 // memDisk is a disk that is none.
 type memDisk struct {
 	stored, least int // regions, and the size of the smallest
+	writes        int
 	fails         error
 }
 
@@ -28,7 +30,20 @@ func (d *memDisk) Store(parts ...[]byte) (element.Stored, error) {
 		d.least = len(data)
 	}
 	d.stored++
+	d.writes++
 	return memStored(data), nil
+}
+
+func (d *memDisk) StoreAll(all [][]byte) ([]element.Stored, error) {
+	stored := make([]element.Stored, len(all))
+	for i := range all {
+		var err error
+		if stored[i], err = d.Store(all[i]); err != nil {
+			return nil, err
+		}
+	}
+	d.writes -= len(all) - 1
+	return stored, nil
 }
 
 type memStored []byte
@@ -45,7 +60,13 @@ func overBudget() *shuffle.Budget {
 }
 
 func drawSpill(t *rapid.T) *shuffle.Spill {
-	switch rapid.SampledFrom([]string{"none", "in memory", "on disk"}).Draw(t, "spill") {
+	switch rapid.SampledFrom([]string{"none", "in memory", "on disk", "lasting"}).Draw(t, "spill") {
+	case "lasting":
+		s := &shuffle.Spill{Disk: &memDisk{}, Lasting: true}
+		if rapid.Bool().Draw(t, "over") {
+			s.Memory = overBudget()
+		}
+		return s
 	case "in memory":
 		return &shuffle.Spill{Memory: shuffle.NewBudget(nil, 1), Disk: &memDisk{}}
 	case "on disk":
@@ -55,6 +76,123 @@ func drawSpill(t *rapid.T) *shuffle.Spill {
 		}
 	}
 	return nil
+}
+
+// What is to last is on disk when it is written, and in memory if there is room.
+// Only what is small is not, and stays in memory.
+func TestWriterOfWhatLasts(t *testing.T) {
+	tests := []struct {
+		name     string
+		want     shuffle.Partitions
+		elements int // of 1 KB
+		least    int // bytes that are on disk
+		most     int // times that something was written
+	}{
+		{"nothing", shuffle.Partitions{Plain: true}, 0, 0, 0},
+		{"little", shuffle.Partitions{Plain: true}, 10, 0, 0},
+		{"plain", shuffle.Partitions{Plain: true}, 20_000, 20_000, 60},
+		{"few groups", shuffle.Partitions{Groups: 4}, 20_000, 20_000, 120},
+		{"many groups, small blocks", shuffle.Partitions{Groups: 64}, 2000, 2000, 4},
+		{"single, small blocks", shuffle.Partitions{Single: true}, 2000, 2000, 4},
+		{"both", shuffle.Partitions{Plain: true, Groups: 64}, 2000, 4000, 12},
+	}
+	for _, test := range tests {
+		for _, over := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, over %v", test.name, over), func(t *testing.T) {
+				disk := &memDisk{}
+				spill := &shuffle.Spill{Disk: disk, Lasting: true}
+				if over {
+					spill.Memory = overBudget()
+				}
+				w := shuffle.NewWriter(pairs(), test.want, spill)
+				var data []byte
+				for i := range test.elements {
+					data = append(data, pair(element.EventTime(i), 1, fmt.Sprint(i), strings.Repeat("v", 1000))...)
+					if len(data) > 100_000 || i == test.elements-1 {
+						if err := w.Write(data); err != nil {
+							t.Fatal(err)
+						}
+						data = data[:0]
+					}
+				}
+				out, err := w.Close()
+				if err != nil {
+					t.Fatal(err)
+				}
+				bytes := 0
+				for _, blocks := range append(slices.Clone(out.Keyed), out.Plain) {
+					for i := range blocks {
+						if b := &blocks[i]; b.Stored != nil {
+							bytes += b.Size()
+							checkBlocks(t, pairs(), []element.Block{{Stored: b.Stored, Count: b.Count, MinTime: b.MinTime}})
+						}
+						if !over && blocks[i].Data == nil {
+							t.Error("there is room, and a block is not in memory")
+						}
+					}
+				}
+				if bytes < test.least*1000 {
+					t.Errorf("%d bytes are on disk, want %d", bytes, test.least*1000)
+				}
+				if !over && disk.writes > test.most {
+					t.Errorf("written to disk %d times, want at most %d", disk.writes, test.most)
+				}
+			})
+		}
+	}
+}
+
+// Pages last as blocks do, however small the last piece is.
+func TestPagesLast(t *testing.T) {
+	disk := &memDisk{}
+	w := shuffle.NewWriter(pairs(), shuffle.Partitions{Plain: true}, &shuffle.Spill{Disk: disk, Lasting: true})
+	chunks := []element.Chunk{{Data: make([]byte, 2<<20)}, {Data: make([]byte, 2000)}, {Data: make([]byte, 20)}}
+	if err := w.WriteBlock(element.Block{Data: []byte(pair(0, 1, "k", "v")), Count: 1, Pages: []*element.Page{{Chunks: chunks}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range chunks {
+		if got, want := c.Stored != nil, len(c.Data) > 1000; got != want || c.Data == nil {
+			t.Errorf("chunk %d of %d bytes: on disk is %v", i, len(c.Data), got)
+		}
+	}
+}
+
+// A bundle does not commit what is to last and cannot be stored.
+func TestWhatCannotBeStored(t *testing.T) {
+	broken := errors.New("broken")
+	for _, size := range []int{20_000, 200_000} {
+		w := shuffle.NewWriter(pairs(), shuffle.Partitions{Plain: true}, &shuffle.Spill{Disk: &memDisk{fails: broken}, Lasting: true})
+		err := w.Write(bytes.Repeat(pair(0, 1, "k", strings.Repeat("v", 1000)), size/1000))
+		if err == nil {
+			_, err = w.Close()
+		}
+		if !errors.Is(err, broken) || !errors.Is(err, shuffle.ErrDisk) {
+			t.Errorf("%d bytes: error %v", size, err)
+		}
+	}
+}
+
+// Memory of what is not stored may be in a commit that is not written yet.
+func TestWhatLastsIsNotWrittenOver(t *testing.T) {
+	for _, lasting := range []bool{false, true} {
+		spill := &shuffle.Spill{Free: shuffle.NewPool(nil), Lasting: lasting}
+		stored, small := make([]byte, 32<<10), make([]byte, 32<<10)
+		spill.Give([]element.Block{{Data: stored, Stored: memStored(nil)}, {Data: small}})
+		var taken []*byte
+		for range 2 {
+			b := spill.Take(32<<10, 32<<10)
+			taken = append(taken, &b[:1][0])
+		}
+		if !slices.Contains(taken, &stored[0]) {
+			t.Errorf("lasting is %v, and what is on disk was not used again", lasting)
+		}
+		if slices.Contains(taken, &small[0]) == lasting {
+			t.Errorf("lasting is %v, and it is not the contrary that what is only in memory was used again", lasting)
+		}
+	}
 }
 
 // Once there is no memory, what is written goes to disk in pieces of some size,

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/gorunner/gorunner/coder"
@@ -43,9 +44,28 @@ type Output struct {
 	Count, Bytes int64
 }
 
+// blocks are those of either form.
+func (o *Output) blocks() iter.Seq[*element.Block] {
+	return func(yield func(*element.Block) bool) {
+		for i := range o.Plain {
+			if !yield(&o.Plain[i]) {
+				return
+			}
+		}
+		for _, group := range o.Keyed {
+			for i := range group {
+				if !yield(&group[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Writer collects one output of one bundle. What it holds in memory is bounded
 // by its budget: once that is exceeded, sealed blocks go to disk, and those
-// being filled together take [Spill.OpenBytes] at most.
+// being filled together take [Spill.OpenBytes] at most. What is to last is on disk
+// in any case when it is closed.
 type Writer struct {
 	layout *Layout
 	want   Partitions
@@ -336,6 +356,9 @@ func (w *Writer) Close() (Output, error) {
 		return Output{}, err
 	}
 	if err := w.sealAll(); err != nil {
+		return Output{}, err
+	}
+	if err := w.spill.Last(w.out.blocks()); err != nil {
 		return Output{}, err
 	}
 	return w.out, nil

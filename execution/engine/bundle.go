@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -233,8 +234,10 @@ func (x *execution) finish(b *harness.Bundle) (bundleDone, error) {
 		f.shown = append(f.shown, c.window)
 	}
 	x.result.Metrics = append(x.result.Metrics, x.late()...)
-	f.residuals, err = x.makeResiduals(x.result.Residuals)
-	return f, err
+	if f.residuals, err = x.makeResiduals(x.result.Residuals); err != nil {
+		return f, err
+	}
+	return f, x.out.pipe.spill.Last(blocksOf(f.residuals))
 }
 
 // consumed is the input that the bundle has not given back.
@@ -271,6 +274,27 @@ func (x *execution) makeResiduals(rs []harness.Residual) ([]residual, error) {
 		out = append(out, residual{block: block, group: group, delay: r.Delay})
 	}
 	return out, nil
+}
+
+// blocksOf are the blocks of residuals.
+func blocksOf(rs []residual) iter.Seq[*element.Block] {
+	return func(yield func(*element.Block) bool) {
+		for i := range rs {
+			if !yield(&rs[i].block) {
+				return
+			}
+		}
+	}
+}
+
+func eachOf(blocks []element.Block) iter.Seq[*element.Block] {
+	return func(yield func(*element.Block) bool) {
+		for i := range blocks {
+			if !yield(&blocks[i]) {
+				return
+			}
+		}
+	}
 }
 
 // group returns the key group of a block, all of whose elements are in it.
@@ -317,10 +341,13 @@ func (d *driver) split(ctx context.Context, x *execution, o splitBundle) bundleS
 	}
 	f, err := x.cut(s, o.parts)
 	if err == nil {
+		err = x.last(&f)
+	}
+	if err == nil {
 		return f
 	}
-	// The harness has given work back that cannot be read. What the bundle
-	// yields is then not the whole: it must not be committed.
+	// The harness has given work back that cannot be read, or not be stored. What the
+	// bundle yields is then not the whole: it must not be committed.
 	x.out.fail(fmt.Errorf("split: %w", err))
 	return refused
 }
@@ -362,6 +389,12 @@ func (x *execution) cut(s harness.Split, parts int) (bundleSplit, error) {
 	}
 	f.keep, x.kept, x.split = keep, keep, true
 	return f, nil
+}
+
+// last makes the blocks last that are new because others were cut.
+func (x *execution) last(f *bundleSplit) error {
+	spill := x.out.pipe.spill
+	return errors.Join(spill.Last(eachOf(f.keep)), spill.Last(blocksOf(f.rest)))
 }
 
 // groupsOf lists the key groups of residuals, in order.

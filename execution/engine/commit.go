@@ -62,6 +62,7 @@ func (d *driver) start() ([]order, error) {
 		pipe.elements.Store(m.Stages[i].ElementsOut)
 		pipe.bytes.Store(m.Stages[i].BytesOut)
 	}
+	d.views.restore(m)
 	if err := d.committed.Merge(&m.Metrics); err != nil {
 		return nil, fmt.Errorf("metrics of earlier processes: %w", err)
 	}
@@ -114,6 +115,7 @@ func (d *driver) record(ctx context.Context, done *execution) (journal.Seq, erro
 	if c == nil {
 		c = &journal.Commit{}
 	}
+	d.views.changes(c)
 	if done != nil {
 		c.Metrics = done.result.Metrics
 		if done.txn != nil {
@@ -137,8 +139,8 @@ func (d *driver) apply(ctx context.Context, x *execution, seq journal.Seq) error
 			return fmt.Errorf("stage %s bundle %d: apply state: %w", x.stage.Name, x.id, err)
 		}
 	}
-	if x.out.pipe.consumes && d.opts.Journal == nil { // which may have to write it yet
-		d.spill.Free.Give(x.state.input)
+	if x.out.pipe.consumes {
+		d.spill.Give(x.state.input)
 	}
 	d.end(x, &d.committed)
 	if x.result.Finalize != nil {

@@ -96,11 +96,13 @@ func newDriver(p *plan.Plan, o Options) *driver {
 		clock:   begin,
 	}
 	d.calls.Store(int64(d.sched.lastBundle))
-	if o.Journal != nil {
-		d.sched.ledger = newLedger(p)
-	}
 	d.accounts = newAccounts(o.Memory)
 	d.spill = &shuffle.Spill{Memory: o.Memory, Disk: o.Disk, Free: shuffle.NewPool(o.Memory)}
+	if o.Journal != nil {
+		d.spill.Disk, d.spill.Lasting = o.Journal.Disk(), true
+		d.sched.ledger = newLedger(p)
+		d.views.last()
+	}
 	d.pipes = newPipes(p)
 	for _, pipe := range d.pipes[:len(p.Stages)] { // functions write little, and it is read at once
 		pipe.spill, pipe.account = d.spill, d.accounts.output

@@ -53,7 +53,7 @@ func (r *ledger) queue(s *scheduler, st *stageState, at place, b *element.Block)
 	if at.due > 0 {
 		due = s.config.epoch + element.EventTime(at.due/time.Millisecond)
 	}
-	r.commit.Queued = append(r.commit.Queued, journal.Block{Stage: st.ID, Group: at.group, Due: due, Truncated: at.truncated, Block: *b})
+	r.commit.Queued = append(r.commit.Queued, journal.Block{Stage: st.ID, Group: at.group, Due: due, Truncated: at.truncated, Block: onDiskOrNot(*b)})
 }
 
 func (r *ledger) consume(b *element.Block) {

@@ -95,7 +95,7 @@ func (d *driver) pressure() pressure {
 		return full
 	case !d.opts.Memory.Over():
 		return relaxed
-	case d.opts.Disk == nil:
+	case d.spill.Disk == nil:
 		return full
 	}
 	return tight
@@ -171,9 +171,8 @@ func (st *stageState) isNoSource() bool { return !st.source }
 // consumes says whether nobody refers to the memory of the stage's input once a
 // bundle has committed. A grouping of complete input copies all that it writes, is
 // never split, and gets blocks that were made for key groups: each has memory of
-// its own, and is in one queue if nobody else reads the edge. Whoever keeps blocks
-// beyond the commit that produced them, as a journal that writes them later would,
-// reads the edge too.
+// its own, and is in one queue if nobody else reads the edge. A journal that writes
+// them later reads those that are not stored: see [shuffle.Spill.Give].
 func consumes(p *plan.Plan, s *plan.Stage) bool {
 	if k, grouping := s.Kind.(*plan.GroupByKey); !grouping || k.Streaming || !s.Input.Keyed {
 		return false

@@ -262,8 +262,8 @@ type sim struct {
 	facts   []fact // that will come, in any order
 	running map[harness.BundleID]*simBundle
 	workers map[harness.WorkerID]*simWorker
-	// pool gets the memory of input that nobody refers to any more.
-	pool *shuffle.Pool
+	// spill gets the memory of input that nobody refers to any more.
+	spill *shuffle.Spill
 	// committed counts what reached each edge.
 	committed  []map[string]int
 	watermarks []element.EventTime
@@ -330,15 +330,16 @@ func newSim(r *rand.Rand, p *simPlan, c config) (*sim, error) {
 	}
 	s.pipes = newPipes(s.plan)
 	s.memory = shuffle.NewBudget(nil, []int64{0, 1, 1000, 10_000}[r.IntN(4)])
-	s.pool = shuffle.NewPool(s.memory)
 	s.disk, s.config = &simDisk{}, c
-	spill := &shuffle.Spill{Memory: s.memory, Disk: s.disk, StoreMin: 1, Free: s.pool}
+	s.spill = &shuffle.Spill{
+		Memory: s.memory, Disk: s.disk, StoreMin: 1, TogetherMin: 1 + r.IntN(100), Free: shuffle.NewPool(s.memory), Lasting: r.IntN(2) == 0,
+	}
 	for _, p := range s.pipes[:len(s.plan.Stages)] {
-		p.spill, p.account = spill, s.memory.Account("output")
+		p.spill, p.account = s.spill, s.memory.Account("output")
 	}
 	s.sched = newScheduler(s.plan, c)
 	var err error
-	if s.operators, err = newOperators(s.plan, Options{}.withDefaults(), spill, nil); err != nil {
+	if s.operators, err = newOperators(s.plan, Options{}.withDefaults(), s.spill, nil); err != nil {
 		return nil, err
 	}
 	for range s.plan.Edges {
@@ -415,7 +416,7 @@ func (s *sim) tell(f fact) error {
 		delete(s.running, done.id)
 		b.out.release()
 		if b.out.pipe.consumes {
-			s.pool.Give(b.order.input)
+			s.spill.Give(b.order.input)
 		}
 		if err := b.txn.Apply(0); err != nil {
 			return err
@@ -718,6 +719,9 @@ func (s *sim) splitAt(b *simBundle) error {
 		split = harness.Split{LastPrimary: cut - 1, FirstResidual: cut}
 	}
 	f, err := b.cut(split, 1+s.rand.IntN(3))
+	if err == nil {
+		err = b.last(&f)
+	}
 	if err != nil {
 		return err
 	}

@@ -121,7 +121,7 @@ func (s *sim) restart() error {
 	clear(s.workers)
 	s.workers[nativeID] = &simWorker{}
 	s.caches, s.facts, s.wake = newSimCaches(), nil, 0
-	s.pool = shuffle.NewPool(s.memory)
+	s.spill.Free = shuffle.NewPool(s.memory)
 	m, err := s.journal.image()
 	if err != nil {
 		return err
@@ -186,6 +186,8 @@ func (d *simDisk) Store(parts ...[]byte) (element.Stored, error) {
 	d.all = append(d.all, s)
 	return s, nil
 }
+
+func (d *simDisk) StoreAll(all [][]byte) ([]element.Stored, error) { return storeEach(d, all) }
 
 func (d *simDisk) at(p element.Place) (element.Stored, error) {
 	if p.File >= uint64(len(d.all)) || d.all[p.File].Size() != int(p.Size) {

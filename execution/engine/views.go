@@ -29,6 +29,8 @@ type views struct {
 	shown    []*shownView
 	// readers counts the unfinished stages that read a view.
 	readers map[viewID]int
+	// rows notes what outlives the process; nil if nothing does.
+	rows *viewRows
 }
 
 // tokenOf names a version of a view, as a process of the job has it.
@@ -93,6 +95,7 @@ func viewsOf(s *plan.Stage) []viewID {
 func (v *views) add(edge plan.EdgeID, blocks []element.Block) {
 	if w := v.complete[edge]; w != nil {
 		w.add(blocks)
+		v.rows.add(edge, blocks)
 	}
 }
 
@@ -101,6 +104,7 @@ func (v *views) add(edge plan.EdgeID, blocks []element.Block) {
 func (v *views) show(stage plan.StageID, windows []shownWindow) {
 	if w := v.shown[stage]; w != nil && len(windows) > 0 {
 		w.show(windows)
+		v.rows.show(stage, windows)
 	}
 }
 
@@ -108,6 +112,7 @@ func (v *views) show(stage plan.StageID, windows []shownWindow) {
 func (v *views) forget(stage plan.StageID, windows []string) {
 	if w := v.shown[stage]; w != nil {
 		w.forget(windows)
+		v.rows.forget(stage, windows)
 	}
 }
 
@@ -130,6 +135,7 @@ func (v *views) stageFinished(id plan.StageID) {
 		if v.readers[id]--; v.readers[id] > 0 {
 			continue
 		}
+		v.rows.free(id, v.shown[id.view])
 		if id.view == 0 {
 			v.complete[id.edge].memory.free()
 			v.complete[id.edge] = nil

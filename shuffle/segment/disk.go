@@ -157,18 +157,47 @@ var errClosed = errors.New("closed")
 // Store writes the parts of a region, which are the caller's again when it
 // returns.
 func (d *Disk) Store(parts ...[]byte) (element.Stored, error) {
+	regions, err := d.store(parts, []int{len(parts)})
+	if err != nil {
+		return nil, err
+	}
+	return regions[0], nil
+}
+
+// StoreAll writes regions one behind the other, at once.
+func (d *Disk) StoreAll(data [][]byte) ([]element.Stored, error) {
+	if len(data) == 0 {
+		return nil, nil
+	}
+	each := make([]int, len(data))
+	for i := range each {
+		each[i] = 1
+	}
+	regions, err := d.store(data, each)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]element.Stored, len(regions))
+	for i, r := range regions {
+		all[i] = r
+	}
+	return all, nil
+}
+
+// store writes regions, each of which has so many of the parts.
+func (d *Disk) store(parts [][]byte, each []int) ([]*region, error) {
 	size := 0
 	for _, data := range parts {
 		size += len(data)
 	}
-	r, err := d.store(parts, size)
+	regions, err := d.write(parts, each, size)
 	if err != nil {
 		return nil, fmt.Errorf("%w: store %d bytes in %s: %w", shuffle.ErrDisk, size, d.params.Dir, err)
 	}
-	return r, nil
+	return regions, nil
 }
 
-func (d *Disk) store(parts [][]byte, size int) (*region, error) {
+func (d *Disk) write(parts [][]byte, each []int, size int) ([]*region, error) {
 	if size+headerSize*len(parts) > regionMax {
 		return nil, fmt.Errorf("a region has at most %d", regionMax)
 	}
@@ -181,19 +210,33 @@ func (d *Disk) store(parts [][]byte, size int) (*region, error) {
 	if err := d.admit(int64(len(packed))); err != nil {
 		return nil, err
 	}
-	s, at, err := d.reserve(int64(len(packed)))
+	s, at, err := d.reserve(int64(len(packed)), len(each))
 	if err != nil {
 		return nil, explain(err)
 	}
-	place := extent{s, at, at + int64(len(packed))}
-	putHeaders(packed, place, stored)
+	places := make([]extent, len(each))
+	to, rest := at, stored
+	for i, n := range each {
+		from := to
+		for _, p := range rest[:n] {
+			to += int64(p.stored)
+		}
+		places[i], rest = extent{s, from, to}, rest[n:]
+	}
+	putHeaders(packed, places[0], stored)
 	d.packer.measure(&d.packer.writing, len(packed), func() { _, err = s.file.WriteAt(packed, at) })
 	if err != nil {
-		place.release()
+		for _, place := range places {
+			place.release()
+		}
 		return nil, fmt.Errorf("at %d of %s: %w", at, s.file.Name(), explain(err))
 	}
 	d.wrote(s)
-	return newRegion(place, stored), nil
+	regions := make([]*region, len(each))
+	for i, n := range each {
+		regions[i], stored = newRegion(places[i], stored[:n:n]), stored[n:]
+	}
+	return regions, nil
 }
 
 // pack appends what is to be stored of the parts, each with a header, in which the
@@ -212,7 +255,8 @@ func (d *Disk) pack(dst []byte, parts [][]byte, stored []part) []byte {
 	return dst
 }
 
-// putHeaders writes the headers of the parts before each.
+// putHeaders writes the headers of the parts before each, the first of which is at
+// the beginning of a place.
 func putHeaders(packed []byte, place extent, stored []part) {
 	at := place.from
 	for _, p := range stored {
@@ -253,9 +297,9 @@ func (d *Disk) admit(n int64) error {
 // Collect gives back the space of what nobody refers to any more.
 func (d *Disk) Collect() { d.garbage.collect() }
 
-// reserve returns where the next n bytes go. The segment has one reference
-// more then.
-func (d *Disk) reserve(n int64) (*segment, int64, error) {
+// reserve returns where the next n bytes go, which are so many regions: the segment
+// has as many references more then.
+func (d *Disk) reserve(n int64, regions int) (*segment, int64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.open == nil {
@@ -270,7 +314,7 @@ func (d *Disk) reserve(n int64) (*segment, int64, error) {
 	}
 	at := s.size
 	s.size += n
-	s.references++
+	s.references += regions
 	d.hold(s, n)
 	return s, at, nil
 }

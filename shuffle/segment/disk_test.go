@@ -283,6 +283,9 @@ func TestSpaceIsGivenBack(t *testing.T) {
 	if _, err := kept.Load(); !errors.Is(err, shuffle.ErrDisk) {
 		t.Errorf("load after close: error %v", err)
 	}
+	if _, err := d.StoreAll([][]byte{nil}); !errors.Is(err, shuffle.ErrDisk) || !errors.Is(err, errClosed) {
+		t.Errorf("store all: error %v", err)
+	}
 	if _, err := d.Store(nil); !errors.Is(err, shuffle.ErrDisk) || !errors.Is(err, errClosed) {
 		t.Errorf("store after close: error %v", err)
 	}
@@ -398,6 +401,34 @@ func TestFullDisk(t *testing.T) {
 	checkLoad(t, mustStore(t, d, noise(10_000, 9)), noise(10_000, 9))
 	if err := d.Close(); err != nil || quota.Used() != 0 || files.openFiles() != 0 {
 		t.Errorf("closed, error %v: %d bytes in %d files", err, quota.Used(), files.openFiles())
+	}
+}
+
+// What is stored in one go is given back piece by piece.
+func TestStoreAll(t *testing.T) {
+	d := open(t, Params{SegmentBytes: 64 << 10})
+	if all, err := d.StoreAll(nil); err != nil || len(all) != 0 {
+		t.Fatalf("stored nothing as %v, %v", all, err)
+	}
+	data := [][]byte{noise(20_000, 1), {}, text(20_000), noise(10, 2)}
+	all, err := d.StoreAll(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	segment := asRegion(t, all[0]).segment
+	if segment.references != len(data)+1 {
+		t.Fatalf("%d references to a segment of %d regions that is written to", segment.references, len(data))
+	}
+	for i := range all {
+		checkLoad(t, all[i], data[i])
+		all[i] = nil
+		d.Collect()
+		d.Collect()
+		d.mu.Lock()
+		if got, want := segment.references, len(data)-i; got != want {
+			t.Errorf("%d references when %d regions are left", got, want-1)
+		}
+		d.mu.Unlock()
 	}
 }
 

@@ -75,8 +75,19 @@ func TestNamedSegmentsOutliveTheirDisk(t *testing.T) {
 				if rapid.Bool().Draw(t, "text") {
 					data = text(len(data))
 				}
-				s := mustStore(t, d, data)
-				kept[place(t, s)], want[place(t, s)] = s, data
+				all := [][]byte{data}
+				for range rapid.IntRange(0, 3).Draw(t, "more") {
+					all = append(all, noise(rapid.IntRange(0, 9000).Draw(t, "size"), rapid.Uint64().Draw(t, "seed")))
+				}
+				stored, err := d.StoreAll(all)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i, s := range stored {
+					if rapid.Bool().Draw(t, "keep") {
+						kept[place(t, s)], want[place(t, s)] = s, all[i]
+					}
+				}
 			}
 			if err := d.Sync(); err != nil {
 				t.Fatal(err)
