@@ -120,6 +120,10 @@ func result(err error) checkpoint.Result {
 		return checkpoint.Absent
 	case errors.Is(err, blob.ErrCorrupt), errors.Is(err, checkpoint.ErrDamaged):
 		return checkpoint.Damaged
+	case errors.Is(err, checkpoint.ErrVersion):
+		return checkpoint.Foreign
+	case errors.Is(err, blob.ErrPermanent) && !errors.Is(err, context.Canceled):
+		return checkpoint.Refused
 	}
 	return checkpoint.Failed
 }

@@ -128,7 +128,7 @@ func TestOtherVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _, err := checkpoints.New(store, "jobs/j", nil).Recover(t.Context(), "j", "me", noWait)
-	if err == nil || !strings.Contains(err.Error(), `version "9", want 1`) {
+	if err == nil || !strings.Contains(err.Error(), `written by another version: "9", want 1`) {
 		t.Errorf("got error %v", err)
 	}
 }

@@ -41,7 +41,10 @@ type (
 	}
 	// Fenced says that another runner has the job: this one is to stop. No act
 	// follows.
-	Fenced struct{ By *Entry }
+	Fenced struct {
+		// By is the entry that shows it; nil if that is of another version.
+		By *Entry
+	}
 )
 
 func (TakeCut) isAct()    {}
@@ -83,6 +86,11 @@ const (
 	Absent
 	// Damaged is the end of a read of what is not what was written.
 	Damaged
+	// Foreign is the end of a read of what another version has written.
+	Foreign
+	// Refused has had no effect, and the same act would not have one either, as long
+	// as nobody does something about it.
+	Refused
 )
 
 func (r Result) String() string {
@@ -97,6 +105,10 @@ func (r Result) String() string {
 		return "absent"
 	case Damaged:
 		return "damaged"
+	case Foreign:
+		return "foreign"
+	case Refused:
+		return "refused"
 	}
 	return "?"
 }
@@ -120,6 +132,13 @@ type (
 	// Forget deletes a savepoint, as soon as there is something newer from which the
 	// job can be restored. One that is not there is none.
 	Forget struct{ Slot Slot }
+	// End says that the job has ended, for good. Nothing is to be restored any more,
+	// unless a user names what: a checkpoint under way is given up, and an entry
+	// written that says so. The entry is reported.
+	End struct {
+		// Keep keeps the checkpoints that there are.
+		Keep bool
+	}
 	// Outcome is how an act has ended.
 	Outcome struct {
 		Act    Act
@@ -138,6 +157,7 @@ type (
 func (Tick) isEvent()    {}
 func (Request) isEvent() {}
 func (Forget) isEvent()  {}
+func (End) isEvent()     {}
 func (Outcome) isEvent() {}
 
 // Cut is the state of a job between two commits, as files.

@@ -68,6 +68,11 @@ type Coordinator struct {
 	failures int
 	retryAt  time.Time
 
+	// end is that of the job, once it is known. No checkpoint begins then. ended
+	// says that there is an entry of it.
+	end   *End
+	ended bool
+
 	// latest is the slot that Latest is known to have, or a later one.
 	latest Slot
 	// entries are those that may exist and are not claims, by slot.
@@ -106,9 +111,13 @@ type attempt struct {
 	stored  []File
 	failed  []File
 	problem string
-	entry   *Entry
-	// retryAt is when the entry is put again, zero if that is under way.
+	// cut says that there is one that was not released.
+	cut   bool
+	entry *Entry
+	// retryAt is when the entry is put again, zero if that is under way. tries counts
+	// those of which it is not known what has become of them.
 	retryAt time.Time
+	tries   int
 }
 
 // NewCoordinator begins the epoch that a recovery has claimed. Its first acts are
@@ -136,6 +145,11 @@ func NewCoordinator(cfg Config, now time.Time, r *Recovered) *Coordinator {
 // Epoch is that of the coordinator.
 func (c *Coordinator) Epoch() Epoch { return c.self.Epoch }
 
+// Ended reports whether the job has ended, and nothing is left to do.
+func (c *Coordinator) Ended() bool {
+	return c.ended && c.phase == idle && !c.collect.running && !c.hasGarbage()
+}
+
 // Step takes an event and returns what is to be done. Time does not go back.
 func (c *Coordinator) Step(now time.Time, event Event) []Act {
 	if c.fenced {
@@ -151,6 +165,8 @@ func (c *Coordinator) Step(now time.Time, event Event) []Act {
 				k.doomed = true
 			}
 		}
+	case End:
+		c.end = &e
 	case Outcome:
 		c.outcome(now, e)
 	}
@@ -173,7 +189,11 @@ func (c *Coordinator) Wake() (time.Time, bool) {
 	if c.fenced {
 		return at, false
 	}
-	if c.phase == idle {
+	switch {
+	case c.phase != idle || c.ended:
+	case c.end != nil:
+		earliest(c.retryAt)
+	default:
 		earliest(c.dueAt)
 		if len(c.requests) > 0 {
 			earliest(c.retryAt)
@@ -224,6 +244,10 @@ func (c *Coordinator) advance(now time.Time) {
 
 // begin begins a checkpoint if it is time, or somebody has asked.
 func (c *Coordinator) begin(now time.Time) {
+	if c.end != nil {
+		c.beginEnd(now)
+		return
+	}
 	due := !c.dueAt.IsZero() && !now.Before(c.dueAt)
 	if (!due && len(c.requests) == 0) || now.Before(c.retryAt) {
 		return
@@ -241,6 +265,24 @@ func (c *Coordinator) begin(now time.Time) {
 	c.do(TakeCut{Kind: kind})
 }
 
+// beginEnd writes down that the job has ended, and answers who waits for a
+// checkpoint.
+func (c *Coordinator) beginEnd(now time.Time) {
+	if len(c.requests) > 0 {
+		report := Report{Problem: "the job has ended"}
+		for _, r := range c.requests {
+			report.Requests = append(report.Requests, r.id)
+		}
+		c.requests = nil
+		c.do(report)
+	}
+	if c.ended || now.Before(c.retryAt) {
+		return
+	}
+	c.attempt = attempt{kind: Ended, number: c.attempt.number + 1}
+	c.put(now)
+}
+
 // schedule says when the next checkpoint begins, after one that begins now.
 func (c *Coordinator) schedule(now time.Time) {
 	c.dueAt = time.Time{}
@@ -251,7 +293,7 @@ func (c *Coordinator) schedule(now time.Time) {
 
 func (c *Coordinator) cutTaken(o Outcome) {
 	a := &c.attempt
-	c.phase = uploading
+	c.phase, a.cut = uploading, true
 	if o.Result != OK {
 		a.problem = "take a cut: " + o.Problem
 		return
@@ -289,6 +331,9 @@ func (c *Coordinator) uploaded(f File, o Outcome) {
 // upload keeps uploads going, ends them, or gives up once none is under way.
 func (c *Coordinator) upload(now time.Time) {
 	a := &c.attempt
+	if c.end != nil && a.problem == "" {
+		a.problem = "the job has ended"
+	}
 	if a.problem != "" {
 		if a.running == 0 {
 			c.giveUp(now)
@@ -303,22 +348,22 @@ func (c *Coordinator) upload(now time.Time) {
 	if a.running > 0 {
 		return
 	}
-	c.do(ReleaseCut{})
-	e := c.self
-	e.Kind, e.Plan, e.Files = a.kind, a.plan, a.files
-	for _, k := range c.entries {
-		e.Kept = append(e.Kept, k.Slot)
+	c.releaseCut()
+	c.put(now)
+}
+
+func (c *Coordinator) releaseCut() {
+	if c.attempt.cut {
+		c.attempt.cut = false
+		c.do(ReleaseCut{})
 	}
-	a.entry = &e
-	c.phase = committing
-	c.do(PutEntry{Entry: a.entry})
 }
 
 // giveUp ends an attempt. What it has stored is there for the next one; what
 // perhaps was stored is garbage.
 func (c *Coordinator) giveUp(now time.Time) {
 	a := &c.attempt
-	c.do(ReleaseCut{})
+	c.releaseCut()
 	c.files.release(a.files)
 	c.files.forget(a.failed)
 	c.phase = idle
@@ -326,6 +371,9 @@ func (c *Coordinator) giveUp(now time.Time) {
 	c.retryAt = now.Add(c.backoff(c.failures))
 	if c.cfg.Interval > 0 {
 		c.dueAt = c.retryAt
+	}
+	if c.end != nil && a.kind != Ended {
+		c.retryAt = now // that of the job does not wait
 	}
 	report := Report{Problem: a.problem}
 	for _, r := range a.requests {
@@ -349,41 +397,6 @@ func (c *Coordinator) backoff(failures int) time.Duration {
 	return wait
 }
 
-// settle finds out what is in the slot of the entry that is being put.
-func (c *Coordinator) settle(now time.Time, o Outcome) {
-	a := &c.attempt
-	_, read := o.Act.(ReadEntry)
-	switch {
-	case !read && o.Result == OK, read && o.Result == OK && o.Entry.Runner == c.self.Runner:
-		c.committed()
-	case read && o.Result == OK:
-		c.fenced = true
-		c.do(Fenced{By: o.Entry})
-	case !read && o.Result == Exists:
-		c.do(ReadEntry{Slot: a.entry.Slot})
-	default:
-		// It is not known what is there: the same entry is put again.
-		c.failures++
-		a.retryAt = now.Add(c.backoff(c.failures))
-		c.do(Report{Problem: fmt.Sprintf("put entry %d: %v: %s", a.entry.Slot, o.Result, o.Problem)})
-	}
-}
-
-func (c *Coordinator) committed() {
-	a := &c.attempt
-	c.failures = 0
-	c.self.Slot++
-	c.entries = append(c.entries, &kept{Entry: a.entry}) // with the references of the attempt
-	c.files.collect()
-	report := Report{Entry: a.entry}
-	for _, r := range a.requests {
-		report.Requests = append(report.Requests, r.id)
-	}
-	c.do(report)
-	c.phase = pointing
-	c.do(PutLatest{Slot: a.entry.Slot})
-}
-
 // pointed ends a checkpoint. If Latest could not be put the next one puts it, and
 // nothing is deleted until then.
 func (c *Coordinator) pointed(slot Slot, o Outcome) {
@@ -399,6 +412,9 @@ func (c *Coordinator) pointed(slot Slot, o Outcome) {
 // retain dooms the checkpoints that are one too many.
 func (c *Coordinator) retain() {
 	keep := max(1, c.cfg.Keep)
+	if c.ended && !c.end.Keep {
+		keep = 0
+	}
 	for _, k := range slices.Backward(c.entries) {
 		switch {
 		case k.Kind != Checkpoint || k.doomed:

@@ -9,8 +9,8 @@
 //	data/<epoch>/<blob>   files that entries refer to
 //	latest                the slot of an entry that was the newest at the time
 //
-// An entry is a claim, a checkpoint, or a savepoint, which is a checkpoint that
-// only its user deletes. It is written with put-if-absent. This alone keeps order
+// An entry is a claim, a checkpoint, a savepoint, which is a checkpoint that only its
+// user deletes, or the end of the job. It is written with put-if-absent. This alone keeps order
 // among the runners of a job: a runner first claims the next free slot; the slot
 // is its epoch, and from then on it may write entries behind. Another runner that
 // still thinks it has the job finds its next slot taken by a claim that is not
@@ -42,6 +42,9 @@
 //	    it has of earlier epochs and no entry needs. It cannot be of a checkpoint
 //	    under way, whose epoch is later; one of a fenced runner, and its entry, would
 //	    have come before the claim.
+//
+// When the job has ended, an entry says so ([End]), and its checkpoints are deleted;
+// savepoints stay.
 //
 // A failure costs a checkpoint, never the job.
 package checkpoint

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -67,6 +68,8 @@ const (
 	Checkpoint EntryKind = "checkpoint"
 	// Savepoint is deleted when its user says so.
 	Savepoint EntryKind = "savepoint"
+	// Ended says that the job has ended.
+	Ended EntryKind = "ended"
 )
 
 // FileKind says who can read a file.
@@ -80,6 +83,10 @@ const (
 	Segment FileKind = "segment"
 	// Snapshot is what the scheduler knows; each checkpoint has one.
 	Snapshot FileKind = "snapshot"
+	// Description is a file that says what the job is; Artifact one that its workers
+	// need.
+	Description FileKind = "description"
+	Artifact    FileKind = "artifact"
 )
 
 // Sum is the xxhash64 of the content of a file.
@@ -131,12 +138,30 @@ type Entry struct {
 	Kind  EntryKind `json:"kind"`
 	// Runner names the process that has written the entry. It is not used again.
 	Runner string `json:"runner"`
+	// Made is when it was written, by the clock of the runner, for people to read.
+	Made time.Time `json:"made,omitzero"`
 	// Kept are the slots, in order, of all older entries that may exist and be no
 	// claims.
 	Kept []Slot `json:"kept,omitempty"`
 	// Plan and Files are those of the cut; a claim has none.
 	Plan  Fingerprint `json:"plan,omitempty"`
 	Files []File      `json:"files,omitempty"`
+}
+
+// Lineage is the part of a runner's name before its first slash: processes that
+// went on with what the one before had on its disk have it in common.
+func Lineage(runner string) string {
+	lineage, _, _ := strings.Cut(runner, "/")
+	return lineage
+}
+
+// Bytes is the size of all files.
+func (e *Entry) Bytes() int64 {
+	var n int64
+	for i := range e.Files {
+		n += e.Files[i].Size
+	}
+	return n
 }
 
 // restorable reports whether a job can be restored from the entry.
@@ -149,8 +174,12 @@ const Version = 1
 // and xxhash64 of what follows, and then JSON, for people to read.
 const magic = "gorunner-checkpoint"
 
-// ErrDamaged reports bytes that are not what was written.
-var ErrDamaged = errors.New("not what was written")
+var (
+	// ErrDamaged reports bytes that are not what was written.
+	ErrDamaged = errors.New("not what was written")
+	// ErrVersion reports what another version has written.
+	ErrVersion = errors.New("written by another version")
+)
 
 // Encode returns the bytes to store.
 func (e *Entry) Encode() []byte {
@@ -163,7 +192,7 @@ func (e *Entry) Encode() []byte {
 }
 
 // Decode reads an entry from the bytes that are stored in a slot. An error wraps
-// ErrDamaged unless another version has written them.
+// ErrDamaged, or ErrVersion if another version has written them.
 func Decode(b []byte, slot Slot) (*Entry, error) {
 	head, body, _ := bytes.Cut(b, []byte("\n"))
 	fields := strings.Split(string(head), " ")
@@ -171,7 +200,7 @@ func Decode(b []byte, slot Slot) (*Entry, error) {
 		return nil, fmt.Errorf("checkpoint: entry %d: %w: no header", slot, ErrDamaged)
 	}
 	if fields[1] != strconv.Itoa(Version) {
-		return nil, fmt.Errorf("checkpoint: entry %d: version %q, want %d", slot, fields[1], Version)
+		return nil, fmt.Errorf("checkpoint: entry %d: %w: %q, want %d", slot, ErrVersion, fields[1], Version)
 	}
 	if fields[2] != fmt.Sprintf("%016x", xxhash.Sum64(body)) {
 		return nil, fmt.Errorf("checkpoint: entry %d: %w: checksum", slot, ErrDamaged)
@@ -203,6 +232,10 @@ func (e *Entry) check(slot Slot) error {
 		if e.Epoch != Epoch(slot) || len(e.Files) > 0 {
 			return fmt.Errorf("claim of epoch %d with %d files", e.Epoch, len(e.Files))
 		}
+	case Ended:
+		if e.Epoch == 0 || e.Epoch >= Epoch(slot) || len(e.Files) > 0 {
+			return fmt.Errorf("end in epoch %d with %d files", e.Epoch, len(e.Files))
+		}
 	case Checkpoint, Savepoint:
 		if e.Epoch == 0 || e.Epoch >= Epoch(slot) {
 			return fmt.Errorf("written in epoch %d", e.Epoch)
@@ -230,7 +263,7 @@ func checkFiles(files []File) error {
 	for i := range files {
 		f := &files[i]
 		switch f.Kind {
-		case Table, Segment:
+		case Table, Segment, Description, Artifact:
 		case Snapshot:
 			snapshots++
 		default:

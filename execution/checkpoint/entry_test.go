@@ -75,6 +75,7 @@ func TestDecodeRefuses(t *testing.T) {
 	for name, change := range map[string]func(*Entry){
 		"another slot":       func(e *Entry) { e.Slot = 6 },
 		"kind":               func(e *Entry) { e.Kind = "x" },
+		"end with files":     func(e *Entry) { e.Kind = Ended },
 		"claim with files":   func(e *Entry) { e.Kind, e.Epoch = Claim, 5 },
 		"epoch to come":      func(e *Entry) { e.Epoch = 5 },
 		"no epoch":           func(e *Entry) { e.Epoch = 0 },
@@ -95,7 +96,7 @@ func TestDecodeRefuses(t *testing.T) {
 		}
 	}
 	other := bytes.Replace(whole, []byte("gorunner-checkpoint 1 "), []byte("gorunner-checkpoint 2 "), 1)
-	if _, err := Decode(other, 5); err == nil || errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), `version "2", want 1`) {
+	if _, err := Decode(other, 5); err == nil || errors.Is(err, ErrDamaged) || !errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), `"2", want 1`) {
 		t.Errorf("another version: got error %v", err)
 	}
 }

@@ -121,7 +121,12 @@ func (c *Coordinator) delete(now time.Time) {
 
 // restorableAfter reports whether a job can be restored from a later entry.
 func (c *Coordinator) restorableAfter(i int) bool {
-	return slices.ContainsFunc(c.entries[i+1:], func(k *kept) bool { return !k.broken })
+	return c.ended || slices.ContainsFunc(c.entries[i+1:], func(k *kept) bool { return !k.broken })
+}
+
+// hasGarbage reports whether there is anything that is to be deleted.
+func (c *Coordinator) hasGarbage() bool {
+	return c.collect.list || len(c.files.garbage) > 0 || slices.ContainsFunc(c.entries, func(k *kept) bool { return k.doomed })
 }
 
 func (c *Coordinator) deleted(now time.Time, act Delete, o Outcome) {

@@ -16,6 +16,8 @@ type Recovered struct {
 	Base *Entry
 	// Entries are all checkpoints and savepoints that were found, by slot.
 	Entries []*Entry
+	// End is the entry that says that the job has ended, nil if it has not.
+	End *Entry
 	// Problems tell people what was found damaged, if anything.
 	Problems []string
 
@@ -49,7 +51,9 @@ type Recovery struct {
 	known map[Slot]*Entry
 	seen  map[Slot]bool
 	// claimed is set once the claim is there.
-	claimed  bool
+	claimed bool
+	// lineage, if it is not empty, is that of which the newest entry must be.
+	lineage  string
 	rejected map[Slot]bool
 	done     bool
 }
@@ -61,6 +65,25 @@ func NewRecovery(job JobID, runner string) *Recovery {
 		out:   Recovered{claim: Entry{Job: job, Kind: Claim, Runner: runner}, sweepable: true},
 		known: make(map[Slot]*Entry), seen: make(map[Slot]bool), rejected: make(map[Slot]bool),
 	}
+}
+
+// Expect makes the recovery fail with ErrTaken, without a claim, if the newest
+// entry is of another lineage than the runner. Whoever goes on with what he has on
+// his own disk must not overtake another who went on from the store.
+func (r *Recovery) Expect() { r.lineage = Lineage(r.out.claim.Runner) }
+
+// ErrTaken says that a runner of another lineage has the job.
+var ErrTaken = errors.New("another runner has taken the job over")
+
+// newest is the last entry that was read, nil if there is none.
+func (r *Recovery) newest() *Entry {
+	var newest *Entry
+	for _, e := range r.known {
+		if newest == nil || e.Slot > newest.Slot {
+			newest = e
+		}
+	}
+	return newest
 }
 
 // Begin returns the first acts.
@@ -110,6 +133,10 @@ func (r *Recovery) Step(o Outcome) []Act {
 			return nil
 		}
 		return r.ask(o.Act)
+	}
+	if o.Result == Refused || o.Result == Foreign {
+		r.err = fmt.Errorf("checkpoint: recover job %s: %T: %s", r.out.claim.Job, o.Act, o.Problem)
+		return nil
 	}
 	r.tries = 0
 	switch act := o.Act.(type) {
@@ -192,6 +219,10 @@ func (r *Recovery) older() []Slot {
 }
 
 func (r *Recovery) claim(slot Slot) []Act {
+	if last := r.newest(); r.lineage != "" && last != nil && Lineage(last.Runner) != r.lineage {
+		r.err = fmt.Errorf("checkpoint: job %s: %w: entry %d is of %s", r.out.claim.Job, ErrTaken, last.Slot, last.Runner)
+		return nil
+	}
 	e := &r.out.claim
 	e.Slot, e.Epoch = slot, Epoch(slot)
 	e.Kept = r.older()
@@ -219,8 +250,11 @@ func (r *Recovery) readKept() []Act {
 		return r.ask(acts...)
 	}
 	for _, e := range r.known {
-		if e.restorable() {
+		switch {
+		case e.restorable():
 			r.out.Entries = append(r.out.Entries, e)
+		case e.Kind == Ended && (r.out.End == nil || e.Slot > r.out.End.Slot):
+			r.out.End = e
 		}
 	}
 	slices.SortFunc(r.out.Entries, func(a, b *Entry) int { return cmp.Compare(a.Slot, b.Slot) })

@@ -27,7 +27,9 @@ type script struct {
 	r   *Recovery
 	// acts are those that have no outcome yet.
 	acts []Act
-	out  strings.Builder
+	// put is the last entry that was to be put.
+	put *Entry
+	out strings.Builder
 }
 
 func (s *script) at() time.Time { return time.Unix(0, 0).Add(s.now) }
@@ -39,6 +41,9 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "recover":
 		s.acts, s.c = nil, nil
 		s.r = NewRecovery("j", "me")
+		if d.HasArg("expect") {
+			s.r.Expect()
+		}
 		s.give(s.r.Begin())
 	case "coordinate":
 		out, err := s.r.Result()
@@ -57,7 +62,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		if err != nil {
 			return err.Error()
 		}
-		fmt.Fprintf(&s.out, "epoch %d, base %s, problems %q\n", out.Epoch(), entryText(out.Base), out.Problems)
+		fmt.Fprintf(&s.out, "epoch %d, base %s, end %s, problems %q\n", out.Epoch(), entryText(out.Base), entryText(out.End), out.Problems)
 	case "wait":
 		wait, err := time.ParseDuration(d.Input)
 		if err != nil {
@@ -74,6 +79,11 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		var slot int
 		d.ScanArgs(t, "slot", &slot)
 		s.step(Forget{Slot: Slot(slot)})
+	case "end":
+		s.step(End{Keep: d.HasArg("keep")})
+		fmt.Fprintf(&s.out, "ended: %v\n", s.c.Ended())
+	case "ended":
+		fmt.Fprintf(&s.out, "%v\n", s.c.Ended())
 	case "outcome":
 		s.outcomes(t, d.Input)
 	default:
@@ -100,7 +110,7 @@ func (s *script) outcomes(t *testing.T, input string) {
 		}
 		o := Outcome{Act: s.acts[n], Problem: "it is broken"}
 		s.acts = slices.Delete(s.acts, n, n+1)
-		for r := OK; r <= Damaged; r++ {
+		for r := OK; r <= Refused; r++ {
 			if r.String() == fields[1] {
 				o.Result = r
 			}
@@ -118,7 +128,9 @@ func (s *script) outcomes(t *testing.T, input string) {
 			case "blob":
 				o.Names = append(o.Names, BlobName(value))
 			case "entry":
-				o.Entry = makeEntry(t, value)
+				if o.Entry = s.put; value != "mine" {
+					o.Entry = makeEntry(t, value)
+				}
 			}
 		}
 		if s.c != nil {
@@ -143,9 +155,10 @@ func makeEntry(t *testing.T, text string) *Entry {
 	t.Helper()
 	f := strings.Split(text, ":")
 	e := &Entry{Job: "j", Kind: EntryKind(f[0]), Slot: slotOf(t, f[1]), Epoch: 1, Runner: f[2]}
-	if e.Kind == Claim {
+	switch {
+	case e.Kind == Claim:
 		e.Epoch = Epoch(e.Slot)
-	} else {
+	case e.Kind != Ended:
 		e.Files = []File{{Kind: Snapshot, Name: "s" + f[1], Size: 1, Blob: dataBlob(1, int(e.Slot), fileID{kind: Snapshot, name: "s" + f[1]})}}
 	}
 	for kept := range strings.SplitSeq(f[3], ",") {
@@ -166,6 +179,9 @@ func (s *script) step(e Event) { s.give(s.c.Step(s.at(), e)) }
 func (s *script) give(acts []Act) {
 	for _, act := range acts {
 		fmt.Fprintln(&s.out, actText(act))
+		if p, ok := act.(PutEntry); ok {
+			s.put = p.Entry
+		}
 		if IsAnswered(act) {
 			s.acts = append(s.acts, act)
 		}
