@@ -228,6 +228,7 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		Slots:              s.opts.Slots,
 		MaxAttempts:        j.settings.bundleAttempts,
 		MaxWorkerRestarts:  j.settings.workerRestarts,
+		RestartWindow:      j.settings.restartWindow,
 		BundleBytes:        j.settings.bundleBytes,
 		CheckpointInterval: j.settings.checkpoint,
 		Drain:              j.settings.drain,

@@ -24,6 +24,7 @@ type jobOptions struct {
 	bundleBytes    int
 	bundleAttempts int
 	workerRestarts int
+	restartWindow  time.Duration
 	workerTimeout  time.Duration
 	// workerProcesses is the number of workers of a Python client's environment,
 	// workerPython the interpreter of those that are not the client: see
@@ -65,8 +66,10 @@ func optionSpecs() []optionSpec {
 			func(o *jobOptions, n int) { o.bundleBytes = n }),
 		countOption("gorunner_bundle_attempts", "How often a bundle is tried before the job fails; 0 is the default, 4.",
 			func(o *jobOptions, n int) { o.bundleAttempts = n }),
-		countOption("gorunner_worker_restarts", "How many lost workers of an environment are replaced before the job fails; 0 is the default, 8.",
+		countOption("gorunner_worker_restarts", "How many lost workers of an environment are replaced, within gorunner_worker_restart_window_s, before the job fails; 0 is the default, 8.",
 			func(o *jobOptions, n int) { o.workerRestarts = n }),
+		countOption("gorunner_worker_restart_window_s", "Seconds after which a lost worker is forgotten; 0 is the default, 600.",
+			func(o *jobOptions, n int) { o.restartWindow = time.Duration(n) * time.Second }),
 		countOption("gorunner_worker_timeout_s", "Seconds that a worker may take to connect; 0 is the server's setting.",
 			func(o *jobOptions, n int) { o.workerTimeout = time.Duration(n) * time.Second }),
 		countOption("gorunner_checkpoint_ms", "Milliseconds that endless elements are executed before what they have yielded is passed on; 0 is the default, 100.",

@@ -39,9 +39,20 @@ func (l *listener) Event(e engine.Event) {
 		l.job.hub.say(Warning, fmt.Sprintf("stage %s: bundle %d failed (attempt %d) and is tried again: %v",
 			l.stage(e.Stage), e.Bundle, e.Attempt, e.Err))
 	case engine.WorkerReplaced:
-		l.job.hub.say(Warning, fmt.Sprintf("worker %s of environment %s was lost and is replaced: %v", e.Worker, e.Environment, e.Err))
+		l.job.hub.say(Warning, replacedText(e))
 	case engine.WorkerMissing:
 		l.job.hub.say(Warning, fmt.Sprintf("a lost worker of environment %s could not be replaced; %s left: %v",
 			e.Environment, plural(int64(e.Left), "worker"), e.Err))
 	}
+}
+
+func replacedText(e engine.WorkerReplaced) string {
+	after := ""
+	if e.After > 0 {
+		after = fmt.Sprintf(" in %v", e.After)
+	}
+	if e.Worker == "" {
+		return fmt.Sprintf("a worker of environment %s could not be started and is tried again%s: %v", e.Environment, after, e.Err)
+	}
+	return fmt.Sprintf("worker %s of environment %s was lost and is replaced%s: %v", e.Worker, e.Environment, after, e.Err)
 }

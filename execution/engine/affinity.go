@@ -37,7 +37,7 @@ func (s *scheduler) stateCache(st *stageState, w *work) string {
 	case !keepsUserState(st.Stage):
 		return ""
 	case s.config.workersOf(st.env.id) == 1:
-		return fmt.Sprintf("s%d.%d.%d", s.config.life, st.env.restarts, st.env.failed)
+		return fmt.Sprintf("s%d.%d.%d", s.config.life, st.env.restarts.total, st.env.failed)
 	case !s.sticky(st) || w.attempts > 0:
 		return ""
 	}

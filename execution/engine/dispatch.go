@@ -41,7 +41,7 @@ const (
 // dispatch fills the free slots of every environment, the stages farthest
 // downstream first: what is nearly done frees memory.
 func (s *scheduler) dispatch() {
-	var wake time.Duration
+	wake := s.restart()
 	s.reach()
 	for _, env := range s.envs {
 		s.fill(env, possible)

@@ -76,6 +76,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 	begin := startClock()
 	conf := config{
 		workers: o.Workers, environmentWorkers: o.EnvironmentWorkers, slots: o.Slots, bundleTime: o.BundleTime, idleInterval: idleInterval, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
+		restartWindow: o.RestartWindow, restartDelay: o.RestartDelay, restartDelayMax: o.RestartDelayMax,
 		bundleBytes: int64(o.BundleBytes), memory: o.Memory.Limit(), splitInterval: o.SplitInterval, checkpointInterval: o.CheckpointInterval, patience: o.Patience,
 		epoch: begin.epoch(), drain: o.Drain,
 	}
@@ -142,6 +143,9 @@ func (o Options) withDefaults() Options {
 			*v = d
 		}
 	}
+	wait(&o.RestartWindow, 10*time.Minute)
+	wait(&o.RestartDelay, 500*time.Millisecond)
+	wait(&o.RestartDelayMax, 30*time.Second)
 	wait(&o.BundleTime, 2*time.Second)
 	wait(&o.SplitInterval, 500*time.Millisecond)
 	wait(&o.CheckpointInterval, 100*time.Millisecond)
@@ -260,7 +264,7 @@ func (d *driver) obey(ctx context.Context, orders []order, alarm *alarm) (done b
 				"bundle", o.event.Bundle, "attempt", o.event.Attempt, "error", o.event.Err)
 			d.tell(o.event)
 		case workerReplaced:
-			d.log.Warn("worker lost, starting another", "worker", o.event.Worker, "error", o.event.Err)
+			d.log.Warn("worker lost, starting another", "worker", o.event.Worker, "environment", o.event.Environment, "after", o.event.After, "error", o.event.Err)
 			d.tell(o.event)
 		case workerMissing:
 			d.log.Warn("worker not replaced", "environment", o.event.Environment, "left", o.event.Left, "error", o.event.Err)

@@ -192,7 +192,7 @@ func TestWorkersThatKeepDyingFailTheJob(t *testing.T) {
 		w.die()
 		return nil
 	}}
-	if _, err := run(t, h, Options{MaxAttempts: 100, MaxWorkerRestarts: 5}); !errors.Is(err, harness.ErrWorkerLost) {
+	if _, err := run(t, h, Options{MaxAttempts: 100, MaxWorkerRestarts: 5, RestartDelay: time.Millisecond}); !errors.Is(err, harness.ErrWorkerLost) {
 		t.Errorf("got %v, want one that wraps ErrWorkerLost", err)
 	}
 }

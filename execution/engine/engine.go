@@ -38,9 +38,15 @@ type Options struct {
 	// MaxAttempts is how often a bundle is tried before its job fails; default 4.
 	MaxAttempts int
 	// MaxWorkerRestarts is how many lost workers of an environment are
-	// replaced before the job fails; default 8. One that cannot be replaced costs
-	// the job only if no other is left.
+	// replaced within RestartWindow before the job fails; default 8 in 10 min. One that
+	// cannot be started counts as lost again, and costs the job only if no other is
+	// left.
 	MaxWorkerRestarts int
+	RestartWindow     time.Duration
+	// RestartDelay is how long a replacement waits if nothing was committed since the
+	// one before, each further one twice as long, up to RestartDelayMax; default
+	// 500 ms and 30 s.
+	RestartDelay, RestartDelayMax time.Duration
 	// BundleBytes is the size of input that a bundle aims at; default 32 MiB.
 	BundleBytes int
 	// BundleTime is how long a bundle of input that has an end may take, as far as
@@ -114,11 +120,15 @@ type BundleRetried struct {
 	Err     error
 }
 
-// WorkerReplaced says that a worker was lost and another one is starting.
+// WorkerReplaced says that a worker was lost, or could not be started, and that
+// another one is started in its place.
 type WorkerReplaced struct {
+	// Worker is empty if it never was one.
 	Worker      harness.WorkerID
 	Environment plan.EnvironmentID
-	Err         error
+	// After is how long the other one waits.
+	After time.Duration
+	Err   error
 }
 
 // WorkerMissing says that a lost worker could not be replaced, and the job goes

@@ -143,7 +143,7 @@ func drawSettings(t *rapid.T) metaSettings {
 		diskless: rapid.IntRange(0, 9).Draw(t, "diskless") == 0,
 		seed:     rapid.Uint64().Draw(t, "seed"),
 		opts: Options{
-			Workers: rapid.IntRange(1, 3).Draw(t, "workers"), MaxAttempts: 1000, MaxWorkerRestarts: 1_000_000,
+			Workers: rapid.IntRange(1, 3).Draw(t, "workers"), MaxAttempts: 1000, MaxWorkerRestarts: 1_000_000, RestartDelay: time.Microsecond, RestartDelayMax: time.Microsecond,
 			BundleBytes:   rapid.SampledFrom([]int{0, 1, 20, 100}).Draw(t, "bundle bytes"),
 			SplitInterval: wait("split"), CheckpointInterval: wait("checkpoint after"),
 			Slots:              rapid.IntRange(1, 4).Draw(t, "width"),

@@ -86,8 +86,11 @@ type scheduler struct {
 type config struct {
 	// slots is how many bundles an environment executes at a time in any case.
 	workers, slots, maxAttempts, maxWorkerRestarts int
-	environmentWorkers                             map[plan.EnvironmentID]int // where not workers
-	bundleBytes                                    int64
+	// restartWindow is the time in which maxWorkerRestarts counts; 0 is the whole of
+	// the job. restartDelay is what a restart waits that follows a barren one.
+	restartWindow, restartDelay, restartDelayMax time.Duration
+	environmentWorkers                           map[plan.EnvironmentID]int // where not workers
+	bundleBytes                                  int64
 	// memory is the budget; 0 is none.
 	memory int64
 	// bundleTime is what a bundle is to take at most; 0 for no matter how long.

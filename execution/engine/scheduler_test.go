@@ -23,7 +23,7 @@ import (
 // TestScheduler runs the scripts of testdata/scheduler. A script makes a plan,
 // tells the scheduler facts and shows its orders:
 //
-//	plan [workers=N] [slots=N] [bundle-bytes=N] [bundle-time=MS] [attempts=N] [restarts=N] [interval=MS] [patience=MS] [epoch=MS] [clocks] [windows] [drain]
+//	plan [workers=N] [slots=N] [bundle-bytes=N] [bundle-time=MS] [attempts=N] [restarts=N] [window=MS] [backoff=MS] [interval=MS] [patience=MS] [epoch=MS] [clocks] [windows] [drain]
 //	    NAME impulse | test | gbk IN [streaming] | view IN | sort IN
 //	    NAME exec ENV IN [keyed] [timers] [state] [splittable] [unbounded] [truncated] [side=EDGE[/VIEW]], each [-> OUT...]
 //	    script, then each event: NAME=COUNTxBYTES@TIME | NAME@TIME | clock+MS
@@ -328,6 +328,10 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	c.bundleTime = time.Duration(bundleTime) * time.Millisecond
 	d.MaybeScanArgs(t, "attempts", &c.maxAttempts)
 	d.MaybeScanArgs(t, "restarts", &c.maxWorkerRestarts)
+	var window, backoff int
+	d.MaybeScanArgs(t, "window", &window)
+	d.MaybeScanArgs(t, "backoff", &backoff)
+	c.restartWindow, c.restartDelay, c.restartDelayMax = ms(window), ms(backoff), 4*ms(backoff)
 	c.bundleBytes = int64(bundleBytes)
 	c.drain = d.HasArg("drain")
 	var epoch, patience int
@@ -509,7 +513,14 @@ func (s *script) print(orders []order) string {
 		case bundleRetried:
 			fmt.Fprintf(&b, "bundle %d of %s failed: attempt %d\n", o.event.Bundle, s.plan.Stages[o.event.Stage].Name, o.event.Attempt)
 		case workerReplaced:
-			fmt.Fprintf(&b, "worker %s replaced\n", o.event.Worker)
+			worker, after := string(o.event.Worker), ""
+			if worker == "" {
+				worker = "that was refused"
+			}
+			if o.event.After > 0 {
+				after = fmt.Sprintf(" in %v", o.event.After)
+			}
+			fmt.Fprintf(&b, "worker %s replaced%s\n", worker, after)
 		case workerMissing:
 			fmt.Fprintf(&b, "worker of %s not replaced, %d left: %v\n", o.event.Environment, o.event.Left, o.event.Err)
 		case finishJob:

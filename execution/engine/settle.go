@@ -36,6 +36,7 @@ func (s *scheduler) settle(id harness.BundleID) *bundle {
 func (s *scheduler) commit(f bundleDone) {
 	b := s.settle(f.id)
 	s.busyTime.end(s.now)
+	b.stage.env.restarts.barren = 0
 	s.ledger.touch(b.stage)
 	s.observe(b)
 	s.heard(b, f.requests)

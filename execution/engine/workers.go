@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/gorunner/gorunner/execution/harness"
@@ -22,7 +21,7 @@ type environment struct {
 	width    width
 	callers  []*stageState // of its functions, in whatever environment
 	starting int           // workers on their way
-	restarts int
+	restarts restarts
 	// endless says that some of the stages are. served is the last bundle of
 	// the others.
 	endless bool
@@ -106,26 +105,6 @@ func (s *scheduler) addWorker(f workerReady) {
 	s.workers[f.id] = w
 }
 
-func (s *scheduler) dropWorker(f workerGone) {
-	w := s.workers[f.id]
-	if w == nil {
-		return
-	}
-	delete(s.workers, f.id)
-	env := w.env
-	env.workers = slices.DeleteFunc(env.workers, func(o *worker) bool { return o == w })
-	env.members++
-	if finished(env.stages) && finished(env.callers) {
-		return
-	}
-	if env.restarts++; env.restarts > s.config.maxWorkerRestarts {
-		s.fail(fmt.Errorf("environment %s: %d workers were lost, the last one: %w", env.id, env.restarts, f.err))
-		return
-	}
-	s.orders = append(s.orders, workerReplaced{WorkerReplaced{Worker: f.id, Environment: env.id, Err: f.err}})
-	s.startWorker(env)
-}
-
 // environment finds an environment of the plan; nil if it has none of that id.
 func (s *scheduler) environment(id plan.EnvironmentID) *environment {
 	i := slices.IndexFunc(s.envs, func(e *environment) bool { return e.id == id })
@@ -139,16 +118,4 @@ func (s *scheduler) environment(id plan.EnvironmentID) *environment {
 func (s *scheduler) startWorker(env *environment) {
 	env.starting++
 	s.orders = append(s.orders, startWorker{env.id})
-}
-
-// refuseWorker deals with a worker that could not be started. If it was to
-// replace another, and some are left or on their way, the job goes on with them.
-func (s *scheduler) refuseWorker(f workerRefused) {
-	env := s.environment(f.env)
-	env.starting--
-	if env.restarts == 0 || len(env.workers)+env.starting <= 0 {
-		s.fail(fmt.Errorf("environment %s: start worker: %w", f.env, f.err))
-		return
-	}
-	s.orders = append(s.orders, workerMissing{WorkerMissing{Environment: env.id, Left: len(env.workers), Err: f.err}})
 }
