@@ -146,7 +146,7 @@ func (s *Server) worker(ctx context.Context) (*Worker, error) {
 	defer s.mu.Unlock()
 	w, ok := s.workers[harness.WorkerID(ids[0])]
 	if !ok {
-		return nil, status.Errorf(codes.NotFound, "no worker %q is expected here: it was never announced, or it has been stopped", ids[0])
+		return nil, status.Errorf(codes.NotFound, "no worker %q is expected here: it was never announced, or it has been stopped, or it is of an earlier process of the runner", ids[0])
 	}
 	return w, nil
 }

@@ -34,9 +34,29 @@ func claimDataDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("runner: data directory %s: %w", dir, err)
 	}
 	if err := lock(f); err != nil {
-		return nil, errors.Join(fmt.Errorf("runner: data directory %s is used by another gorunner: %w", dir, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("runner: data directory %s is used by another gorunner%s: %w", dir, ownerOf(f), err), f.Close())
+	}
+	if err := errors.Join(f.Truncate(0), sign(f, os.Getpid())); err != nil {
+		return nil, errors.Join(fmt.Errorf("runner: data directory %s: %w", dir, err), f.Close())
 	}
 	return f, nil
+}
+
+// ownerText is what a lock file says of the process that has it.
+const ownerText = "process %d\n"
+
+func sign(f *os.File, pid int) error {
+	_, err := f.WriteAt(fmt.Appendf(nil, ownerText, pid), 0)
+	return err
+}
+
+// ownerOf says who has a lock file, as far as that stands there.
+func ownerOf(f *os.File) string {
+	var pid int
+	if _, err := fmt.Fscanf(io.NewSectionReader(f, 0, 64), ownerText, &pid); err != nil {
+		return ""
+	}
+	return fmt.Sprintf(", process %d", pid)
 }
 
 // The names of temporary data directories, and what their lock files say.
@@ -55,12 +75,18 @@ func makeTemporary(parent string) (dir string, claim *os.File, err error) {
 		return "", nil, fmt.Errorf("runner: make temporary directory: %w", err)
 	}
 	if claim, err = claimDataDir(dir); err == nil {
-		if _, err = claim.WriteString(temporaryMark); err == nil {
+		if err = errors.Join(claim.Truncate(0), mark(claim)); err == nil {
 			return dir, claim, nil
 		}
 		err = errors.Join(fmt.Errorf("runner: mark temporary directory %s: %w", dir, err), claim.Close())
 	}
 	return "", nil, errors.Join(err, os.RemoveAll(dir))
+}
+
+// mark says that a directory is temporary, for who finds it.
+func mark(f *os.File) error {
+	_, err := f.WriteAt([]byte(temporaryMark), 0)
+	return err
 }
 
 // sweepTemporary removes the temporary directories of servers that were killed,

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,7 +18,7 @@ func TestClaimDataDir(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f, err := claimDataDir(dir); err == nil || !strings.Contains(err.Error(), "another gorunner") {
+	if f, err := claimDataDir(dir); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("another gorunner, process %d", os.Getpid())) {
 		t.Errorf("a second server got %v, %v", f, err)
 	}
 	if err := first.Close(); err != nil {

@@ -169,8 +169,7 @@ func (s *Server) execute(ctx context.Context, j *job) {
 		s.suspend(j, log)
 		return
 	}
-	var stranded *strandedError
-	if errors.As(err, &stranded) {
+	if s.isStranded(j, err) {
 		s.strand(j, err, log)
 		return
 	}

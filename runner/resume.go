@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -44,6 +45,13 @@ type strandedError struct{ err error }
 func (e *strandedError) Error() string { return e.err.Error() }
 
 func (e *strandedError) Unwrap() error { return e.err }
+
+// isStranded says whether a job has ended because of its directory. A disk may
+// give the wrong bytes at any time, not only when the job is resumed.
+func (s *Server) isStranded(j *job, err error) bool {
+	var stranded *strandedError
+	return j.saved != nil && (errors.As(err, &stranded) || jobdb.IsCorrupt(err))
+}
 
 // save makes a job one that outlives the process.
 func (s *Server) save(j *job) error {
@@ -109,7 +117,7 @@ func (s *Server) findJob(path string) {
 		created: s.opts.Clock(), hub: newHub(s.opts.Clock, s.opts.Limits), done: make(chan struct{}),
 	}
 	if err == nil {
-		err = s.load(j)
+		err = contained(func() error { return s.load(j) })
 	}
 	state, _, _ := j.hub.current()
 	switch {
@@ -130,6 +138,17 @@ func (s *Server) findJob(path string) {
 		s.active++
 		s.resumable = append(s.resumable, j)
 	}
+}
+
+// contained makes a panic of f an error: what a file has led to must not end the
+// server.
+func contained(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("internal error: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f()
 }
 
 // load reads a job of an earlier process.

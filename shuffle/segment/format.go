@@ -53,6 +53,9 @@ func (c codec) String() string {
 // errCorrupt reports bytes that are not what was written.
 var errCorrupt = errors.New("not what was written")
 
+// IsCorrupt says whether an error comes from bytes that are not what was written.
+func IsCorrupt(err error) bool { return errors.Is(err, errCorrupt) }
+
 func putFileHeader(b []byte, id uint64) []byte {
 	b = append(b, fileMagic...)
 	b = binary.LittleEndian.AppendUint32(b, version)

@@ -217,6 +217,9 @@ func (t *Table) open(prefixed bool, from, to []byte) (*rows, error) {
 	return &rows{table: t, it: it, prefixed: prefixed}, nil
 }
 
+// IsCorrupt says whether an error comes from files that are not what was written.
+func IsCorrupt(err error) bool { return pebble.IsCorruptionError(err) }
+
 // Scan calls f with the rows in [from, to), in order, until it fails. f may keep
 // neither key nor value.
 func (t *Table) Scan(from, to []byte, f func(key, value []byte) error) (err error) {

@@ -226,6 +226,11 @@ var (
 	ErrPlan = errors.New("of another plan")
 )
 
+// IsCorrupt says whether an error comes from files that are not what was written.
+func IsCorrupt(err error) bool {
+	return errors.Is(err, journal.ErrRow) || segment.IsCorrupt(err) || pebblestore.IsCorrupt(err)
+}
+
 func (d *DB) readAbout() error {
 	found := false
 	if err := d.table.Scan([]byte{rowAbout}, []byte{rowAbout + 1}, func(_, value []byte) error {
