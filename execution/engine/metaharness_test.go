@@ -13,6 +13,7 @@ import (
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
@@ -29,10 +30,12 @@ type metaFn struct {
 // many chances; 0 is never.
 type accidents struct {
 	fail, die, store, checkpoint, refuse, disk int
+	// end ends the process, at one of so many commits.
+	end int
 }
 
 // metaHost executes metaFns element by element, with accidents. The environment
-// "sink" has none, so that what is executed there is executed once.
+// "sink" has none.
 type metaHost struct {
 	plan  *plan.Plan
 	fns   []metaFn
@@ -41,8 +44,10 @@ type metaHost struct {
 	seed  uint64
 	draws atomic.Uint64
 	names atomic.Int64
+	// told are the metrics of a bundle that has been executed.
+	told func(b *harness.Bundle) []metrics.Info
 	// happened counts accidents of each kind.
-	failed, died, checkpointed, split, broken, unreadable, stored atomic.Int64
+	ended, failed, died, checkpointed, split, broken, unreadable, stored atomic.Int64
 }
 
 const sinkEnvironment = "sink"
@@ -143,6 +148,7 @@ func (x *metaExecution) Wait() (harness.Result, error) {
 			break
 		}
 	}
+	x.result.Metrics = x.worker.host.told(x.bundle)
 	return x.result, x.fire()
 }
 

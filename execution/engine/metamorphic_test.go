@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -16,6 +17,8 @@ import (
 	"github.com/gorunner/gorunner/coder"
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/journal"
+	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/execution/trigger/triggertest"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
@@ -48,6 +51,11 @@ func TestMetamorphic(t *testing.T) {
 					rt.Fatal(err)
 				}
 				settings := drawSettings(rt)
+				if kind != metaBatch {
+					settings.odds.end = 0
+				} else if settings.odds.end > 0 {
+					settings.diskless = false
+				}
 				got, host, err := spec.run(rt, settings)
 				sum.disk += int(host.unreadable.Load())
 				sum.spilled += int(host.stored.Load())
@@ -64,6 +72,7 @@ func TestMetamorphic(t *testing.T) {
 					rt.Fatalf("with %+v:\n%s\nby default:\n%s\nof %v", settings, got, want, spec)
 				}
 				sum.fail += int(host.failed.Load())
+				sum.end += int(host.ended.Load())
 				sum.die += int(host.died.Load())
 				sum.store += int(host.broken.Load())
 				sum.checkpoint += int(host.checkpointed.Load() + host.split.Load())
@@ -137,7 +146,7 @@ func drawSettings(t *rapid.T) metaSettings {
 		odds: accidents{
 			fail: odds("fail", 0, 5, 20), die: odds("die", 0, 20), store: odds("store", 0, 5, 20),
 			checkpoint: odds("checkpoint", 0, 3, 10), refuse: odds("refuse", 0, 2),
-			disk: odds("disk", 0, 0, 0, 0, 20),
+			disk: odds("disk", 0, 0, 0, 0, 20), end: odds("end", 0, 0, 2, 10, 30),
 		},
 		memory:   rapid.SampledFrom([]int64{0, 1, 500, 5_000, 50_000}).Draw(t, "memory"),
 		diskless: rapid.IntRange(0, 9).Draw(t, "diskless") == 0,
@@ -268,19 +277,42 @@ type metaJob struct {
 	plan *plan.Plan
 	fns  []metaFn
 	mu   sync.Mutex
-	out  []string // guarded by mu
+	// got is what bundles of the sink have got; guarded by mu.
+	got map[harness.BundleID][]metrics.Info
+}
+
+// told says what a bundle of the sink has got, as metrics: they are committed with
+// the bundle.
+func (j *metaJob) told(b *harness.Bundle) []metrics.Info {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.got[b.ID]
+}
+
+const sinkMetric = "got"
+
+// got is what was committed of the sink.
+func got(infos []metrics.Info) (lines []string) {
+	for _, in := range infos {
+		if in.Labels["NAME"] == sinkMetric {
+			n, _ := binary.Uvarint(in.Payload)
+			for range n {
+				lines = append(lines, in.Labels["LINE"])
+			}
+		}
+	}
+	return lines
 }
 
 // run runs the job and returns what its sink has got, sorted.
 func (s *metaSpec) run(t *rapid.T, set metaSettings) (string, *metaHost, error) {
 	j := s.build(set.keyGroups)
-	host := &metaHost{plan: j.plan, fns: j.fns, slots: set.slots, odds: set.odds, seed: set.seed}
+	host := &metaHost{plan: j.plan, fns: j.fns, told: j.told, slots: set.slots, odds: set.odds, seed: set.seed}
 	opts := set.opts
 	opts.Host = host
-	opts.Memory = shuffle.NewBudget(nil, set.memory)
-	disk := &fakeDisk{fails: func() bool { return host.strikes(set.odds.disk, &host.unreadable) }}
+	disk := fakeDisk{fails: func() bool { return host.strikes(set.odds.disk, &host.unreadable) }}
 	if !set.diskless {
-		opts.Disk = disk
+		opts.Disk = &disk
 		opts.OpenState = func() (state.Table, error) {
 			return &statetest.Table{Before: func() error {
 				disk.stored.Add(1)
@@ -291,25 +323,65 @@ func (s *metaSpec) run(t *rapid.T, set metaSettings) (string, *metaHost, error) 
 			}}, nil
 		}
 	}
-	job := New(j.plan, opts)
-	job.impl.spill.StoreMin = 1
-	job.impl.store = &frailStore{job.impl.store, host}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	err := job.Run(ctx)
-	host.stored.Store(disk.stored.Load())
-	if err == nil {
-		err = checkReleased(job)
+	live := func(opts Options) (*Job, error) {
+		opts.Memory = shuffle.NewBudget(nil, set.memory)
+		job := New(j.plan, opts)
+		job.impl.spill.StoreMin, job.impl.spill.TogetherMin = 1, 1
+		job.impl.store = &frailStore{job.impl.store, host}
+		err := job.Run(ctx)
+		if err == nil {
+			err = checkReleased(job)
+		}
+		return job, err
+	}
+	var job *Job
+	var err error
+	if set.odds.end == 0 {
+		job, err = live(opts)
+		host.stored.Store(disk.stored.Load())
+	} else {
+		job, err = host.resurrect(opts, live)
 	}
 	if err != nil {
 		return "", host, fmt.Errorf("%w\n%v", err, s)
 	}
+	_, committed := job.Metrics()
+	out := got(committed)
 	if s.kind == metaState {
-		_, committed := job.Metrics()
-		j.out = append(j.out, dropped(committed))
+		out = append(out, dropped(committed))
 	}
-	slices.Sort(j.out)
-	return strings.Join(j.out, ""), host, nil
+	slices.Sort(out)
+	return strings.Join(out, ""), host, nil
+}
+
+// resurrect lets a job live until it is done, one process after the other.
+func (h *metaHost) resurrect(opts Options, live func(Options) (*Job, error)) (*Job, error) {
+	j, rows := newMemJournal(h.seed), &memRows{simRows: simRows{}}
+	j.disk.fails = opts.Disk.(*fakeDisk).fails
+	j.ending = func(journal.Seq) bool { return h.strikes(h.odds.end, &h.ended) }
+	for {
+		opts.Journal = j
+		job, err := live(opts)
+		j.mu.Lock()
+		ended := j.ended
+		j.mu.Unlock()
+		if !ended || err == nil {
+			return job, err
+		}
+		if j, err = j.next(rows); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// counterOf is a metric that counts a line.
+func counterOf(name, line string, n int64) metrics.Info {
+	return metrics.Info{
+		URN: "beam:metric:user:sum_int64:v1", Type: "beam:metrics:sum_int64:v1",
+		Labels: map[string]string{"NAME": name, "LINE": line}, Payload: binary.AppendUvarint(nil, uint64(n)),
+	}
 }
 
 func (j *metaJob) edge(value *coder.Coder, w *plan.Windowing, bounded bool) plan.EdgeID {
@@ -342,7 +414,7 @@ func metaUser() *plan.Executable {
 }
 
 func (s *metaSpec) build(keyGroups int) *metaJob {
-	j := &metaJob{plan: &plan.Plan{KeyGroups: keyGroups, Environments: []plan.EnvironmentID{"a", sinkEnvironment}}}
+	j := &metaJob{got: make(map[harness.BundleID][]metrics.Info), plan: &plan.Plan{KeyGroups: keyGroups, Environments: []plan.EnvironmentID{"a", sinkEnvironment}}}
 	bytes := coder.Must(coder.Bytes)
 	pairs, groups := coder.Must(coder.KV, bytes, bytes), coder.Must(coder.KV, bytes, coder.Must(coder.Iterable, bytes))
 	bounded := s.kind == metaBatch
@@ -455,7 +527,7 @@ func (j *metaJob) sink(in plan.EdgeID) {
 	in = passed
 	k := metaUser()
 	k.Environment = sinkEnvironment
-	j.stage(k, &plan.Input{Edge: in}, metaFn{element: func(_ *harness.Bundle, e *shuffle.Element, window []byte) error {
+	j.stage(k, &plan.Input{Edge: in}, metaFn{element: func(b *harness.Bundle, e *shuffle.Element, window []byte) error {
 		end, err := layout.Window.WindowEnd(window)
 		if err != nil {
 			return err
@@ -470,7 +542,8 @@ func (j *metaJob) sink(in plan.EdgeID) {
 		}
 		j.mu.Lock()
 		defer j.mu.Unlock()
-		j.out = append(j.out, fmt.Sprintf("%s: %v at %v in %x to %v, pane %+v\n", e.Key()[1:], values, e.Header.Timestamp, window, end, pane))
+		line := fmt.Sprintf("%s: %v at %v in %x to %v, pane %+v\n", e.Key()[1:], values, e.Header.Timestamp, window, end, pane)
+		j.got[b.ID] = append(j.got[b.ID], counterOf(sinkMetric, line, 1))
 		return nil
 	}})
 }

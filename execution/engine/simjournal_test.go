@@ -94,15 +94,15 @@ func (j *simJournal) commit(s *sim, f fact, orders []order) error {
 }
 
 // image reads everything.
-func (j *simJournal) image() (*journal.Image, error) {
+func (r simRows) image(at func(element.Place) (element.Stored, error)) (*journal.Image, error) {
 	m := &journal.Image{}
-	keys := slices.Sorted(maps.Keys(j.rows))
+	keys := slices.Sorted(maps.Keys(r))
 	for _, kind := range journal.Kinds() {
 		for _, k := range keys {
 			if k < string(kind[0]) || k >= string(kind[1]) {
 				continue
 			}
-			if err := m.Read([]byte(k), j.rows[k], j.disk.at); err != nil {
+			if err := m.Read([]byte(k), r[k], at); err != nil {
 				return nil, err
 			}
 		}
@@ -122,7 +122,7 @@ func (s *sim) restart() error {
 	s.workers[nativeID] = &simWorker{}
 	s.caches, s.facts, s.wake = newSimCaches(), nil, 0
 	s.spill.Free = shuffle.NewPool(s.memory)
-	m, err := s.journal.image()
+	m, err := s.journal.rows.image(s.journal.disk.at)
 	if err != nil {
 		return err
 	}

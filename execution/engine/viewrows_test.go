@@ -36,7 +36,7 @@ func TestSideInputsOutliveTheProcess(t *testing.T) {
 		epoch := uint64(0)
 		var v *views
 		restart := func() {
-			m, err := j.image()
+			m, err := j.rows.image(j.disk.at)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -143,7 +143,7 @@ func TestCompleteSideInputsOutliveTheProcess(t *testing.T) {
 	p := lastingPlan()
 	want := ""
 	for epoch := range uint64(4) {
-		m, err := j.image()
+		m, err := j.rows.image(j.disk.at)
 		if err != nil {
 			t.Fatal(err)
 		}
