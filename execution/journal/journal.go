@@ -48,7 +48,8 @@ type Commit struct {
 	Parked []Parked
 	// Side holds new blocks of edges that are read when they are complete.
 	Side []SideBlock
-	// SideDone are the edges that nobody reads any more.
+	// SideDone are the edges that nobody reads any more: nothing comes to them
+	// after that.
 	SideDone []plan.EdgeID
 	// Shown are windows of views that hold something else than before, or nothing
 	// any more.

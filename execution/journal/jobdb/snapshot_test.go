@@ -54,9 +54,7 @@ func restore(s *jobdb.Snapshot, fs vfs.FS, dir string) error {
 // after the commits that the snapshot says it has; and goes on from there.
 func TestSnapshots(t *testing.T) {
 	for seed := *from; seed < *from+uint64(*seeds); seed++ {
-		l := &life{t: t, random: rand.New(rand.NewPCG(seed, 0)), after: map[journal.Seq]moment{}}
-		l.now = moment{queued: map[element.Number]string{}}
-		l.after[0] = l.now
+		l := newLife(seed)
 		fs := vfs.NewMem()
 		for n := range 1 + l.some(4) {
 			if err := l.move(fs, fmt.Sprint("job", n), fmt.Sprint("job", n+1)); err != nil {
@@ -82,15 +80,6 @@ func (l *life) move(fs vfs.FS, dir, next string) error {
 		err = l.copyWhile(d, fs, next)
 	}
 	return errors.Join(err, d.Close())
-}
-
-func (l *life) commits(d *jobdb.DB, n int) error {
-	for range n {
-		if err := l.commit(d); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (l *life) copyWhile(d *jobdb.DB, fs vfs.FS, to string) error {
