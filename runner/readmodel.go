@@ -21,8 +21,10 @@ type JobInfo struct {
 	// Executed is how long bundles have been executed: see engine.Status.
 	Executed time.Duration
 	Stages   []engine.StageStatus
-	// Memory and Disk are what the data of the job takes while it runs.
+	// Memory and Disk are what the data of the job takes while it runs, and Disk what
+	// is kept of it afterwards.
 	Memory, Disk Usage
+	Durability   Durability
 }
 
 // Jobs returns pictures of the jobs that were run, oldest first.
@@ -41,8 +43,13 @@ func (s *Server) Jobs() []JobInfo {
 			Progress: j.progressOf(status),
 			Executed: status.Executed,
 			Stages:   status.Stages,
+
+			Durability: j.durability,
 		}
 		out[i].Memory, out[i].Disk = j.usage()
+		if state.Terminal() && j.saved != nil {
+			out[i].Disk.Used = dirBytes(j.dir)
+		}
 	}
 	return out
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/execution/journal"
 	"github.com/gorunner/gorunner/execution/journal/jobdb"
+	"github.com/gorunner/gorunner/runner/jobclient"
 	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
 )
@@ -320,5 +321,34 @@ func TestEndingSurvives(t *testing.T) {
 	defer w.close()
 	if got := w.states(id); got[len(got)-1] != "DRAINED" {
 		t.Errorf("%v", got)
+	}
+}
+
+// TestDelete: a job that has ended can be forgotten, with its files; one that runs
+// cannot.
+func TestDelete(t *testing.T) {
+	f := newShelf(t)
+	w := f.serve(t, Options{}, untilCancelled)
+	defer w.close()
+	client := jobclient.Of(w.conn, "bufconn")
+	id := w.start(pipeline(), nil)
+	if err := client.Delete(t.Context(), id); err == nil || !strings.Contains(err.Error(), "cancel it first") {
+		t.Errorf("running: %v", err)
+	}
+	if _, err := w.jobs.Cancel(t.Context(), &jobpb.CancelJobRequest{JobId: id}); err != nil {
+		t.Fatal(err)
+	}
+	details, err := client.Details(t.Context())
+	if err != nil || len(details) != 1 || details[0].ID != id || details[0].Durability != "local" || details[0].DiskBytes == 0 || details[0].Created.IsZero() {
+		t.Errorf("%+v, %v", details, err)
+	}
+	if err := client.Delete(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(f.dir, "jobs", id)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("its files: %v", err)
+	}
+	if err := client.Delete(t.Context(), id); !errors.Is(err, jobclient.ErrUnknown) {
+		t.Errorf("twice: %v", err)
 	}
 }

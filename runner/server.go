@@ -91,6 +91,7 @@ func New(deps Deps, opts Options) (*Server, error) {
 		grpc.MaxSendMsgSize(math.MaxInt32),
 	}, recovery(s.opts.Log), deps.ServerOptions)...)
 	jobpb.RegisterJobServiceServer(s.grpc, &jobService{server: s})
+	s.grpc.RegisterService(adminDesc(), adminService{server: s})
 	jobpb.RegisterArtifactStagingServiceServer(s.grpc, s.artifacts.Staging())
 	jobpb.RegisterArtifactRetrievalServiceServer(s.grpc, s.artifacts.Retrieval())
 	if deps.Register != nil {

@@ -188,6 +188,14 @@ func TestParseSize(t *testing.T) {
 	}
 }
 
+func TestFormatSize(t *testing.T) {
+	for n, want := range map[int64]string{0: "0B", 1023: "1023B", 1024: "1.0KiB", 3 << 19: "1.5MiB", 5 << 30: "5.0GiB", 1 << 50: "1024.0TiB"} {
+		if got := formatSize(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
+	}
+}
+
 // TestJSONLog holds the shape that Python parses.
 func TestJSONLog(t *testing.T) {
 	var out bytes.Buffer
@@ -257,14 +265,14 @@ func TestServe(t *testing.T) {
 		return ""
 	}
 	for path, want := range map[string]string{
-		"/healthz": "ok", "/metrics": "gorunner_memory_limit_bytes", "/api/jobs": "[]", "/debug/workers": "", "/debug/pprof/cmdline": "test",
+		"/": "href=\"/api/jobs\"", "/healthz": "ok", "/metrics": "gorunner_memory_limit_bytes", "/api/jobs": "[]", "/debug/workers": "", "/debug/pprof/cmdline": "test",
 	} {
 		if got := get(path); !strings.Contains(got, want) {
 			t.Errorf("%s: %s", path, got)
 		}
 	}
 	for args, want := range map[string]string{
-		"job list": "ID  STATE  NAME\n", "job state x": "no such job", "job drain x": "no such job", "job cancel --wait x": "no such job",
+		"job list": "ID  STATE  CREATED  DURABILITY  DISK  NAME\n", "job delete x": "no such job", "job state x": "no such job", "job drain x": "no such job", "job cancel --wait x": "no such job",
 	} {
 		var out bytes.Buffer
 		root := newRoot()

@@ -26,6 +26,10 @@ func newHandler(s *runner.Server) http.Handler {
 		&jobCollector{server: s},
 	)
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		io.WriteString(w, indexPage) //nolint:errcheck // the client has gone
+	})
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Write([]byte("ok\n")) //nolint:errcheck // the client has gone
@@ -44,6 +48,20 @@ func newHandler(s *runner.Server) http.Handler {
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return mux
 }
+
+// indexPage says what there is.
+const indexPage = `<!DOCTYPE html>
+<meta charset="utf-8">
+<title>gorunner</title>
+<h1>gorunner</h1>
+<ul>
+<li><a href="/api/jobs">Jobs</a>: stages, watermarks, and what they wait for
+<li><a href="/debug/workers">Workers</a>: what the SDK harnesses are doing
+<li><a href="/metrics">Metrics</a> for Prometheus
+<li><a href="/debug/pprof/">Profiles</a>
+<li><a href="/healthz">Health</a>
+</ul>
+`
 
 // workersTimeout is how long harnesses have to say what they are doing.
 const workersTimeout = 5 * time.Second
@@ -67,6 +85,7 @@ type jobJSON struct {
 	Name        string    `json:"name"`
 	State       string    `json:"state"`
 	Created     time.Time `json:"created"`
+	Durability  string    `json:"durability"`
 	Workers     int       `json:"workers"`
 	Memory      usageJSON `json:"memory"`
 	Disk        usageJSON `json:"disk"`
@@ -104,7 +123,8 @@ func writeJobs(w http.ResponseWriter, jobs []runner.JobInfo) {
 	out := make([]jobJSON, len(jobs))
 	for i, j := range jobs {
 		out[i] = jobJSON{
-			ID: string(j.ID), Name: j.Name, State: j.State.String(), Created: j.Created, Workers: j.Workers,
+			ID: string(j.ID), Name: j.Name, State: j.State.String(), Created: j.Created,
+			Durability: j.Durability.String(), Workers: j.Workers,
 			ElementsIn: j.Progress.ElementsIn, BytesIn: j.Progress.BytesIn,
 			ElementsOut: j.Progress.ElementsOut, BytesOut: j.Progress.BytesOut,
 			Executed: j.Executed.Seconds(),

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,8 +25,9 @@ func newJob() *cobra.Command {
 	var f jobFlags
 	cmd := &cobra.Command{
 		Use:   "job",
-		Short: "List, cancel and drain the jobs of a server",
-		Long: `List the jobs of a server, and end those that do not end by themselves.
+		Short: "List, cancel, drain and delete the jobs of a server",
+		Long: `List the jobs of a server, end those that do not end by themselves, and forget
+those that have.
 
     gorunner job list
     gorunner job drain --wait my-pipeline-0123456789ab
@@ -40,7 +42,7 @@ and fire, timers go off. A cancelled job stops at once.`,
 	fl.SortFlags = false
 	fl.StringVar(&f.endpoint, "endpoint", "127.0.0.1:8073", "host:port of the server's Job API")
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long the server may take to answer")
-	cmd.AddCommand(newJobList(&f), newJobState(&f), newJobCancel(&f), newJobDrain(&f))
+	cmd.AddCommand(newJobList(&f), newJobState(&f), newJobCancel(&f), newJobDrain(&f), newJobDelete(&f))
 	return cmd
 }
 
@@ -62,7 +64,7 @@ func newJobList(f *jobFlags) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.call(cmd.Context(), func(ctx context.Context, c *jobclient.Client) error {
-				jobs, err := c.List(ctx)
+				jobs, err := c.Details(ctx)
 				if err != nil {
 					return err
 				}
@@ -72,11 +74,15 @@ func newJobList(f *jobFlags) *cobra.Command {
 	}
 }
 
-func writeJobTable(w io.Writer, jobs []jobclient.Job) error {
+func writeJobTable(w io.Writer, jobs []jobclient.Detail) error {
 	var rows strings.Builder
-	rows.WriteString("ID\tSTATE\tNAME\n")
+	rows.WriteString("ID\tSTATE\tCREATED\tDURABILITY\tDISK\tNAME\n")
 	for _, j := range jobs {
-		fmt.Fprintf(&rows, "%s\t%s\t%s\n", j.ID, j.State, j.Name)
+		created := "-"
+		if !j.Created.IsZero() {
+			created = j.Created.Local().Format(time.DateTime)
+		}
+		fmt.Fprintf(&rows, "%s\t%s\t%s\t%s\t%s\t%s\n", j.ID, j.State, created, cmp.Or(j.Durability, "-"), formatSize(j.DiskBytes), j.Name)
 	}
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	if _, err := io.WriteString(t, rows.String()); err != nil {
@@ -109,6 +115,17 @@ func newJobCancel(f *jobFlags) *cobra.Command {
 
 func newJobDrain(f *jobFlags) *cobra.Command {
 	return f.ending("drain", "Stop the sources of a job, and let it process what they have read", jobclient.Drained, (*jobclient.Client).Drain)
+}
+
+func newJobDelete(f *jobFlags) *cobra.Command {
+	return &cobra.Command{
+		Use:   "delete JOB",
+		Short: "Forget a job that has ended, and remove its files",
+		Args:  oneJob,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return f.call(cmd.Context(), func(ctx context.Context, c *jobclient.Client) error { return c.Delete(ctx, args[0]) })
+		},
+	}
 }
 
 // ending makes a command that ends a job with the state.

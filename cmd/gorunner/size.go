@@ -43,3 +43,16 @@ func parseSize(s string) (int64, error) {
 	}
 	return int64(n * factor), nil
 }
+
+// formatSize prints a number of bytes as parseSize reads it, in short.
+func formatSize(n int64) string {
+	const step = 1024
+	if n < step {
+		return fmt.Sprintf("%dB", n)
+	}
+	v, units := float64(n)/step, []string{"KiB", "MiB", "GiB", "TiB"}
+	for v >= step && len(units) > 1 {
+		v, units = v/step, units[1:]
+	}
+	return fmt.Sprintf("%.1f%s", v, units[0])
+}

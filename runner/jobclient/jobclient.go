@@ -1,5 +1,6 @@
 // Package jobclient asks a server about its jobs, and ends them, over Beam's Job
-// API. It knows nothing of the server but that API.
+// API. It knows nothing of the server but that API, and what a server of gorunner
+// may offer besides: see [AdminService].
 //
 //	c, err := jobclient.New("127.0.0.1:8073")
 //	jobs, err := c.List(ctx)
@@ -54,7 +55,12 @@ func New(endpoint string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("server %s: %w", endpoint, err)
 	}
-	return &Client{endpoint: endpoint, conn: conn, jobs: jobpb.NewJobServiceClient(conn)}, nil
+	return Of(conn, endpoint), nil
+}
+
+// Of makes a client of a connection, which it closes, to the endpoint.
+func Of(conn *grpc.ClientConn, endpoint string) *Client {
+	return &Client{endpoint: endpoint, conn: conn, jobs: jobpb.NewJobServiceClient(conn)}
 }
 
 // Close ends the connection.

@@ -87,6 +87,9 @@ func serve(t *testing.T) *Client {
 func TestClient(t *testing.T) {
 	c := serve(t)
 	ctx := t.Context()
+	if details, err := c.Details(ctx); err != nil || len(details) != 1 || details[0].ID != "j" || details[0].State != "RUNNING" {
+		t.Errorf("details of a server that is not ours: %+v, %v", details, err)
+	}
 	jobs, err := c.List(ctx)
 	if err != nil || !slices.Equal(jobs, []Job{{ID: "j", Name: "J", State: "RUNNING"}}) {
 		t.Errorf("%v, %v", jobs, err)
