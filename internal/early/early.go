@@ -1,7 +1,8 @@
 //go:build unix
 
-// Package early opens the port of the Job API before anything else of the
-// process is initialized.
+// Package early does what has to be done before anything else of the process is
+// initialized: it opens the port of the Job API, and restarts a server with timers
+// that are less exact.
 //
 // An SDK that starts the runner itself connects within a few milliseconds. If
 // nobody listens then, its gRPC library tries again after a second, which is as
@@ -24,12 +25,49 @@ import (
 // opened is the socket that listens; its use is that it is made in time.
 //
 //nolint:gochecknoglobals // nothing of main runs early enough
-var opened = open(jobPort(os.Args[1:]))
+var opened = begin(os.Args[1:])
 
 // socket listens at a port of the loopback address.
 type socket struct {
-	port int
-	file *os.File
+	port, fd int
+	file     *os.File
+}
+
+// restarted is the environment variable of a process that has restarted itself. It
+// says which file is the socket that it had opened, if it had.
+const restarted = "GORUNNER_RESTARTED"
+
+// begin opens the port that the arguments say. A server restarts on the way.
+func begin(args []string) *socket {
+	port := jobPort(args)
+	if fd, again := os.LookupEnv(restarted); again {
+		_ = os.Unsetenv(restarted) // what this process starts is not concerned
+		return inherited(fd, port)
+	}
+	s := open(port)
+	if port != 0 || len(args) > 0 && args[0] == "serve" {
+		restart(s)
+	}
+	return s
+}
+
+// inherited is the socket that the process had opened before it was restarted; nil
+// if fd is none that listens at the port.
+func inherited(fd string, port int) *socket {
+	n, err := strconv.Atoi(fd)
+	if err != nil || port == 0 {
+		return nil
+	}
+	at, err := syscall.Getsockname(n)
+	if at, ok := at.(*syscall.SockaddrInet4); err != nil || !ok || at.Port != port {
+		return nil
+	}
+	syscall.CloseOnExec(n)
+	return newSocket(port, n)
+}
+
+func newSocket(port, fd int) *socket {
+	return &socket{port: port, fd: fd, file: os.NewFile(uintptr(fd), "job port")}
 }
 
 // Take returns the socket that listens at the port of 127.0.0.1, nil if there is
@@ -79,7 +117,7 @@ func open(port int) *socket {
 		_ = syscall.Close(fd) // it never was of use
 		return nil
 	}
-	return &socket{port: port, file: os.NewFile(uintptr(fd), "job port")}
+	return newSocket(port, fd)
 }
 
 func listen(fd, port int) error {
