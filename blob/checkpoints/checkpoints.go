@@ -1,11 +1,32 @@
-// Package checkpoints carries out on a blob.Store what execution/checkpoint
+// Package checkpoints makes checkpoints and savepoints of jobs in a blob.Store, and
+// restores jobs from there. What is done, and in which order, execution/checkpoint
 // decides.
 //
-//	x := checkpoints.New(store, "jobs/7", files)
-//	outcome := x.Do(ctx, act)
+//	home, err := checkpoints.OpenHome(dir)                 // beside the job's database
+//	runner := checkpoints.NewRunner(home.Lineage)
+//	job := checkpoints.NewJob(checkpoints.JobParams{…}, checkpoints.Process(runner))
+//	keeper := checkpoints.Start(checkpoints.KeeperParams{…})
+//	info, err := keeper.Make(ctx, checkpoint.Savepoint)    // besides those at intervals
+//	keeper.Close()                                         // or End, if the job has ended
 //
-// An act is done once; whether it is tried again is the decision of who gave it
-// out. All methods may be called from any goroutine.
+//	restored, err := checkpoints.Restore(ctx, store, place, target, wait)
+//
+// A [Place] names a job, or one of its checkpoints, by a URI; [Jobs] and [ReadLog]
+// say what there is. A [Keeper] runs one coordinator; an [Executor] carries out its
+// acts, each once: whether it is tried again is the decision of who gave it out. A
+// [Job] makes cuts of a job's directory:
+//
+//	table        files of the database's snapshot; those of rows never change
+//	segment      packs: regions that were not uploaded before, up to 16 MiB of them
+//	description  small files, uploaded when they have changed
+//	artifact     files that are named by their content
+//	snapshot     the index, which says what is in the packs
+//
+// A pack of which less than a quarter is needed is packed anew. What is needed of a
+// process before, or of the machine that a job was restored from, is found in the
+// index of its last checkpoint.
+//
+// All methods may be called from any goroutine.
 package checkpoints
 
 import (
@@ -36,6 +57,8 @@ type Files interface {
 	Cut(ctx context.Context, kind checkpoint.EntryKind) (checkpoint.Cut, error)
 	// Open opens a file of the cut.
 	Open(ctx context.Context, f checkpoint.File) (Content, error)
+	// Stored says that a file of the cut has been uploaded.
+	Stored(f checkpoint.File)
 	// Release gives the files of the last cut free.
 	Release()
 }
@@ -137,7 +160,10 @@ func (x *Executor) upload(ctx context.Context, f checkpoint.File) error {
 		return errors.Join(fmt.Errorf("%s %s has %d bytes, not %d", f.Kind, f.Name, size, f.Size), content.Close())
 	}
 	_, err = x.store.Put(ctx, x.name(f.Blob), content)
-	return errors.Join(err, content.Close())
+	if err = errors.Join(err, content.Close()); err == nil {
+		x.files.Stored(f)
+	}
+	return err
 }
 
 func (x *Executor) list(ctx context.Context, prefix string) ([]checkpoint.BlobName, error) {

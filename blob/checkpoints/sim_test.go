@@ -90,6 +90,8 @@ func (r *runner) Open(_ context.Context, f checkpoint.File) (checkpoints.Content
 	return file{strings.NewReader(content(f.Name))}, nil
 }
 
+func (r *runner) Stored(checkpoint.File) {}
+
 func (r *runner) Release() { r.held = false }
 
 // work changes the state of the job.

@@ -80,7 +80,8 @@ func (p *Pack) ReadAt(b []byte, at int64) (n int, err error) {
 }
 
 // Unpack puts the regions of a pack where they were, into segments of a directory
-// in which there is no [Disk]. What it has put there outlives the machine.
+// in which there is no [Disk]. What it has put there outlives the machine. Several
+// packs may be unpacked at the same time.
 func Unpack(files Files, dir string, pack io.Reader) (err error) {
 	if files == nil {
 		files = system{}
@@ -162,6 +163,9 @@ func (u *unpacker) turn(id uint64) error {
 	f, err := u.files.Open(u.dir, nameOf(id))
 	if errors.Is(err, os.ErrNotExist) {
 		f, err = u.files.Create(u.dir, nameOf(id))
+	}
+	if errors.Is(err, os.ErrExist) { // from another pack, meanwhile
+		f, err = u.files.Open(u.dir, nameOf(id))
 	}
 	if err != nil {
 		return err
