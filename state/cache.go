@@ -23,6 +23,9 @@ type Params struct {
 	// LoadBytes is how large a cell may be to be read from the table at once;
 	// larger ones are read piece by piece, and not kept. Default 64 KiB.
 	LoadBytes int
+	// Lasting makes the store outlive its process; nil for not at all. It takes the
+	// place of Open.
+	Lasting *Lasting
 }
 
 // Cache is a Store that keeps cells in memory, and on disk what is too much.
@@ -34,15 +37,16 @@ type Cache struct {
 	untold atomic.Int64 // how much of used was not told yet
 	// table is nil until it is needed. It is read under the lock of a shard by
 	// whoever concludes from it that something is nowhere.
-	table  atomic.Pointer[Table]
+	table  atomic.Pointer[Reader]
 	failed atomic.Pointer[error] // by which writing has failed
-
-	names *names
+	names  *names
+	row    atomic.Uint64 // the number of the last row, but for those of number 0
+	lasts  lasts
 
 	evicting sync.Mutex // held by who evicts
 	// What follows is guarded by evicting.
-	row  uint64 // the last that was written
-	hand int    // the shard to look at next
+	spill Table // which this cache writes itself; nil if there is none
+	hand  int   // the shard to look at next
 }
 
 const shardCount = 16
@@ -53,6 +57,7 @@ type shard struct {
 	small   small            // guarded by mu
 	cells   map[string]*cell // guarded by mu; by key
 	scratch []byte           // guarded by mu
+	graves  graves           // guarded by mu
 	_       [64]byte         // of another line of the processor's cache
 }
 
@@ -71,9 +76,14 @@ type cell struct {
 	// under way.
 	version int
 	flying  bool
+	// seq is the commit that has touched it last, hand the entry to look at next for
+	// who forgets.
+	seq  uint64
+	hand string
 }
 
-// New makes an empty store.
+// New makes a store, which is empty unless it is a lasting one. If what that has
+// cannot be read, whoever reads or settles is told.
 func New(p Params) *Cache {
 	if p.BatchBytes == 0 {
 		p.BatchBytes = 256 << 10
@@ -84,6 +94,11 @@ func New(p Params) *Cache {
 	s := &Cache{params: p, seed: maphash.MakeSeed(), names: &names{}}
 	for i := range s.shards {
 		s.shards[i].cells = make(map[string]*cell)
+	}
+	if p.Lasting != nil {
+		if err := s.open(p.Lasting); err != nil {
+			s.failed.Store(&err)
+		}
 	}
 	return s
 }
@@ -101,18 +116,19 @@ func (s *Cache) Close() error {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
-		sh.cells, sh.small = make(map[string]*cell), small{}
+		sh.cells, sh.small, sh.graves = make(map[string]*cell), small{}, graves{}
 		sh.mu.Unlock()
 	}
 	s.grow(-s.used.Load())
 	if s.params.Used != nil {
 		s.params.Used(s.untold.Swap(0))
 	}
-	table := s.table.Swap(nil)
-	if table == nil {
+	s.table.Store(nil)
+	if s.spill == nil {
 		return nil
 	}
-	return (*table).Close()
+	defer func() { s.spill = nil }()
+	return s.spill.Close()
 }
 
 // grow enters that the cache takes n bytes more.
@@ -163,12 +179,14 @@ func (s *Cache) lookUp(key []byte, from, to string) (l layer, rows Rows, err err
 			return layer{hides: true}, nil, nil
 		}
 		if c.toLoad() && tries < loadTries {
-			version := c.mark()
-			sh.mu.Unlock()
-			if err := s.load(sh, hash, *table, key, c, version); err != nil {
-				return layer{}, nil, err
+			if of, few := c.outline(); few {
+				sh.mu.Unlock()
+				if err := s.load(sh, hash, *table, key, of); err != nil {
+					return layer{}, nil, err
+				}
+				continue
 			}
-			continue
+			c.large = true
 		}
 		if c != nil {
 			c.used = true
@@ -213,12 +231,25 @@ const loadTries = 2
 // toLoad says that the cell should be read from the table as a whole. It may be nil.
 func (c *cell) toLoad() bool { return c == nil || !c.hides && !c.large && !c.flying }
 
-// mark returns the version of the cell, which may be nil.
-func (c *cell) mark() int {
+// outline is a cell before it is loaded.
+type outline struct {
+	cell    *cell
+	version int
+	// entries hide rows, and say up to which those count that they do not hide.
+	entries layer
+}
+
+// outline returns that of a cell, which may be nil; few is false if it has many
+// entries.
+func (c *cell) outline() (o outline, few bool) {
 	if c == nil {
-		return 0
+		return outline{}, true
 	}
-	return c.version
+	o = outline{cell: c, version: c.version, entries: c.look("", "")}
+	for i := range o.entries.entries {
+		o.entries.entries[i].chunks, o.entries.entries[i].tail = nil, nil
+	}
+	return o, !o.entries.ends
 }
 
 // tells says that the range [from, to) is one entry, and that the layer has all
@@ -227,7 +258,7 @@ func (l *layer) tells(from, to string) bool {
 	return len(l.entries) == 1 && l.entries[0].hides && l.entries[0].name == from && to == After(from)
 }
 
-func openRows(table Table, key []byte, from, to string) (Rows, error) {
+func openRows(table Reader, key []byte, from, to string) (Rows, error) {
 	key = key[:len(key):len(key)]
 	upper := behind(key)
 	if to != "" {
@@ -237,23 +268,23 @@ func openRows(table Table, key []byte, from, to string) (Rows, error) {
 }
 
 // load reads a cell, if it is small, and lays what is in memory over it. In
-// memory it was before, with a version: whoever evicts may have come in between.
-func (s *Cache) load(sh *shard, hash uint64, table Table, key []byte, before *cell, version int) error {
-	loaded, whole, err := s.readCell(table, key)
+// memory it was as outlined: whoever evicts may have come in between.
+func (s *Cache) load(sh *shard, hash uint64, table Reader, key []byte, before outline) error {
+	loaded, whole, err := s.readCell(table, key, before.entries)
 	if err != nil {
 		return err
 	}
 	sh.mu.Lock()
 	c := sh.cells[string(key)]
 	switch {
-	case c != before || c != nil && c.version != version || find(&sh.small, hash, key) != nil:
+	case c != before.cell || c != nil && c.version != before.version || find(&sh.small, hash, key) != nil:
 		sh.mu.Unlock()
 		return nil
 	case c == nil && whole && s.keepSmall(sh, hash, string(key), &loaded):
 		sh.mu.Unlock()
 		return nil
 	case c == nil:
-		c = &cell{below: !whole || !loaded.entries.empty(), size: cellBytes + len(key), used: true}
+		c = &cell{below: s.params.Lasting == nil && (!whole || !loaded.entries.empty()), size: cellBytes + len(key), used: true}
 		sh.cells[string(key)] = c
 		s.grow(int64(c.size))
 	}
@@ -267,8 +298,9 @@ func (s *Cache) load(sh *shard, hash uint64, table Table, key []byte, before *ce
 	return nil
 }
 
-// readCell reads a cell that is not too large; whole is false if it is.
-func (s *Cache) readCell(table Table, key []byte) (o overlay, whole bool, err error) {
+// readCell reads a cell that is not too large, as far as what is above does not
+// hide it; whole is false if it is.
+func (s *Cache) readCell(table Reader, key []byte, above layer) (o overlay, whole bool, err error) {
 	rows, err := openRows(table, key, "", "")
 	if err != nil {
 		return o, false, fmt.Errorf("open rows: %w", err)
@@ -279,15 +311,18 @@ func (s *Cache) readCell(table Table, key []byte) (o overlay, whole bool, err er
 		}
 	}()
 	o.hides = true
-	size := 0
-	sc := &scanner{key: key, rows: rows, f: func(p Piece) bool {
+	size, count := 0, 0
+	sc := &scanner{key: key, rows: rows, mid: above}
+	sc.f = func(p Piece) bool {
 		e, _ := o.entries.put(p.Entry)
 		e.hides = true
+		e.rows, count = e.rows+int32(sc.count-count), sc.count
+		e.many = e.many || p.Next.Row > 1
 		e.chunks = append(e.chunks, p.Data)
 		e.size += chunkBytes + cap(p.Data)
 		size += len(p.Data) + len(p.Entry) + entryBytes
 		return size <= s.params.LoadBytes
-	}}
+	}
 	if err := sc.run(); err != nil {
 		return o, false, fmt.Errorf("read rows: %w", err)
 	}
@@ -303,6 +338,7 @@ func (c *cell) fill(read *overlay) {
 		}
 		e.chunks = append(r.chunks, e.chunks...)
 		e.clean = len(r.chunks)
+		e.rows, e.many = e.rows+r.rows, e.many || r.many
 		e.size += r.size
 		c.size += r.size
 		if isNew {
@@ -318,34 +354,41 @@ func (c *cell) fill(read *overlay) {
 }
 
 // apply lays the writes of a transaction over a cell.
-func (s *Cache) apply(key string, w *overlay) {
+func (s *Cache) apply(key string, w *overlay, seq uint64) {
 	hash := s.hash(key)
 	sh := &s.shards[hash%shardCount]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if s.applySmall(sh, hash, key, w) {
+	// Where nothing of the cell is left, the table must not be asked for it.
+	keep := s.lasts.keep.Load()
+	if s.applySmall(sh, hash, key, w, seq, keep) {
 		return
 	}
 	c := sh.cells[key]
 	before := 0
 	if c == nil {
 		below := s.table.Load() != nil
-		c = &cell{overlay: overlay{hides: !below}, below: below, size: cellBytes + len(key)}
+		c = &cell{overlay: overlay{hides: !below}, below: below && s.params.Lasting == nil, size: cellBytes + len(key)}
 		sh.cells[key] = c
 	} else {
 		before = c.size
 	}
-	c.used = true
+	c.used, c.seq = true, seq
 	if w.hides {
 		c.entries, c.hides, c.large = entries{}, true, false
 		c.void = c.void || c.below
 		c.size = cellBytes + len(key)
 	}
 	w.entries.ascend("", func(e *entry) bool {
-		c.lay(e)
+		if c.lay(e, seq, keep) {
+			s.bury(sh, grave{key: key, entry: e.name, seq: seq, inCell: true})
+		}
 		return true
 	})
-	if c.spent() {
+	switch {
+	case c.spent() && keep && c.hides:
+		s.bury(sh, grave{key: key, seq: seq})
+	case c.spent():
 		delete(sh.cells, key)
 		s.grow(int64(-before))
 		return
@@ -356,8 +399,9 @@ func (s *Cache) apply(key string, w *overlay) {
 // spent says that the cell has nothing to tell, but that it is empty.
 func (c *cell) spent() bool { return c.entries.empty() && !c.void }
 
-// lay lays the writes of a transaction over an entry.
-func (c *cell) lay(w *entry) {
+// lay lays the writes of a transaction over an entry. It says whether the entry
+// is empty and kept.
+func (c *cell) lay(w *entry, seq uint64, keep bool) (emptied bool) {
 	e, isNew := c.entries.put(w.name)
 	if isNew {
 		e.hides = c.hides
@@ -367,16 +411,21 @@ func (c *cell) lay(w *entry) {
 	if w.hides {
 		e.clear()
 		e.void = c.below && !c.void
+	} else if e.row == 0 {
+		e.row = w.row
 	}
+	e.seq, e.rows, e.many = seq, e.rows+w.rows, e.many || w.rows > 1 || w.row > 0
 	for _, chunk := range w.chunks {
 		e.append(chunk)
 	}
 	if len(w.tail) > 0 {
 		e.append(w.tail)
 	}
-	if e.blank() && c.hides && !e.void {
+	emptied = e.blank()
+	if emptied && c.hides && !e.void && !keep {
 		c.entries.remove(w.name)
-		return
+		return false
 	}
 	c.size += e.bytes()
+	return emptied && keep
 }

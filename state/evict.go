@@ -12,7 +12,13 @@ type flight struct {
 	batch Batch
 	freed int64 // the memory that is
 	seen  int   // entries that were looked at
+	// horizon says what is not in the table, where commits write it.
+	horizon horizon
 }
+
+// full says that the batch has so many bytes; a flight that writes nothing has
+// none.
+func (f *flight) full(bytes int) bool { return f.batch != nil && f.batch.Len() >= bytes }
 
 // flyingCell is a cell that is written and forgotten, with the names of the
 // entries of which that is true.
@@ -27,17 +33,25 @@ const lookMax = 4096
 
 func (s *Cache) over() bool {
 	used := s.used.Load()
-	return s.params.Open != nil && s.params.Over != nil && used > 0 && s.params.Over(used)
+	return (s.params.Open != nil || s.params.Lasting != nil) && s.params.Over != nil && used > 0 && s.params.Over(used)
 }
 
 // relieve evicts cells as long as there are too many, after those who are at it.
+// If all are of commits that are not in the table, it waits for these once.
 func (s *Cache) relieve() error {
+	waited := s.params.Lasting == nil
 	for s.over() {
 		s.evicting.Lock()
 		progress, err := s.evict()
 		s.evicting.Unlock()
-		if err != nil || !progress {
+		if err != nil || !progress && waited {
 			return err
+		}
+		if !progress {
+			waited = true
+			if err := s.params.Lasting.Wait(s.lasts.applied.Load()); err != nil {
+				return fmt.Errorf("make room for state: %w", err)
+			}
 		}
 	}
 	return nil
@@ -63,6 +77,9 @@ func (s *Cache) evict() (progress bool, err error) {
 	}
 	if err := s.failed.Load(); err != nil {
 		return false, *err
+	}
+	if s.params.Lasting != nil && !s.resort() {
+		return false, nil
 	}
 	if err := s.openTable(); err != nil {
 		s.failed.Store(&err)
@@ -94,13 +111,18 @@ func (s *Cache) openTable() error {
 	if err != nil {
 		return fmt.Errorf("open table of state: %w", err)
 	}
-	s.table.Store(&t)
+	s.spill = t
+	var below Reader = t
+	s.table.Store(&below)
 	return nil
 }
 
 // fly writes a batch from a shard and forgets what is in it.
 func (s *Cache) fly(f *flight) (err error) {
-	f.batch = (*s.table.Load()).Batch()
+	if s.params.Lasting != nil {
+		return s.forget(f)
+	}
+	f.batch = s.spill.Batch()
 	defer func() {
 		if closeErr := f.batch.Close(); err == nil {
 			err = closeErr
@@ -208,8 +230,7 @@ func (s *Cache) departEntry(b Batch, kind *kind, key []byte, e *entry) error {
 	}
 	row := uint64(0)
 	if !e.hides || e.clean > 0 {
-		s.row++
-		row = s.row
+		row = s.row.Add(1)
 	}
 	e.row, e.flying = row, len(e.chunks)-e.clean
 	for left := e.chunks[e.clean:]; len(left) > 0; {
@@ -230,8 +251,7 @@ func (s *Cache) departEntry(b Batch, kind *kind, key []byte, e *entry) error {
 			return err
 		}
 		left = left[n:]
-		s.row++
-		row = s.row
+		row = s.row.Add(1)
 	}
 	return nil
 }
@@ -252,7 +272,7 @@ func (f *flight) arrive(one *flyingCell) (freed int64) {
 			continue
 		}
 		e.clean += e.flying
-		e.flying = 0
+		e.flying, e.row = 0, 0
 		if c.void {
 			continue
 		}

@@ -17,6 +17,13 @@ type entry struct {
 	name string
 	// hides says that nothing of the entry counts that is below.
 	hides bool
+	// void says that rows of the entry that are on disk are to be deleted.
+	void bool
+	// many says that there may be rows besides the first; rows is about how many
+	// there are. Both are known of entries that hide what is below, and where commits
+	// write the rows. Of a transaction's writes they are the rows to be written.
+	many bool
+	rows int32
 	// chunks follow what is below, and the tail follows them. Readers look at
 	// them without a lock: chunks are never replaced, and no byte changes. But
 	// the tail may grow.
@@ -24,13 +31,14 @@ type entry struct {
 	tail   []byte
 	size   int // the memory that chunks and tail take
 
-	// What follows is used by the cache only. Of the chunks, the first clean
-	// ones are on disk and the flying ones after them are being written, as rows
-	// from number row on.
+	// Of the chunks, the first clean ones are on disk and the flying ones after them
+	// are being written.
 	clean, flying int
-	row           uint64
-	// void says that rows of the entry that are on disk are to be deleted.
-	void bool
+	// row is the number of the first row that is in memory as well, of those that
+	// follow what is below; 0 if none is.
+	row uint64
+	// seq is the commit that has touched the entry last.
+	seq uint64
 }
 
 // chunkBytesMax is how large a chunk gets by joining smaller ones.
@@ -61,6 +69,7 @@ func (e *entry) seal() {
 // clear empties the entry and hides what is below.
 func (e *entry) clear() {
 	e.chunks, e.tail, e.size, e.clean, e.flying, e.hides = nil, nil, 0, 0, 0, true
+	e.row, e.rows, e.many = 0, 0, false
 }
 
 // blank says that the entry has nothing of its own.
@@ -219,9 +228,5 @@ func (o *overlay) look(from, to string) layer {
 }
 
 func (e *entry) look() seen {
-	s := seen{name: e.name, hides: e.hides, chunks: e.chunks[:len(e.chunks):len(e.chunks)], tail: e.tail[:len(e.tail):len(e.tail)]}
-	if e.flying > 0 {
-		s.limit = e.row
-	}
-	return s
+	return seen{name: e.name, hides: e.hides, limit: e.row, chunks: e.chunks[:len(e.chunks):len(e.chunks)], tail: e.tail[:len(e.tail):len(e.tail)]}
 }

@@ -21,6 +21,7 @@ type scanner struct {
 	f     func(Piece) bool
 	names func(string) bool
 	more  bool
+	count int // the rows that were read
 	// scratch is for keys.
 	scratch []byte
 }
@@ -145,6 +146,7 @@ func (s *scanner) entryRows(at *cursor, count bool, limit uint64) error {
 			joined = nil
 		}
 		joined, last = append(joined, data...), s.number
+		s.count++
 		if err := s.next(); err != nil {
 			return err
 		}

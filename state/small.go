@@ -10,8 +10,8 @@ import (
 // pointers, which the garbage collector does not look at, and are found by the
 // hash of their key. It has one owner, the shard.
 //
-// A slot of a page is flags, the sizes of key and value in two bytes each, key
-// and value; slots of a page are of one size.
+// A slot of a page is flags, the sizes of key and value in nine bits each and the
+// number of a commit in fourteen, key and value; slots of a page are of one size.
 type small struct {
 	index map[uint64]slotRef // by hash of the key
 	pages []page
@@ -48,16 +48,36 @@ const (
 	slotDirty  // the table does not have it
 	slotBelow  // there may be rows of it in the table
 	slotFlying // it is being written
+	slotMany   // there may be rows of it besides the first
+)
+
+// The parts of a slot's header behind the flags.
+const (
+	slotSizeBits = 9
+	slotSizeMask = 1<<slotSizeBits - 1
+	slotSeqBits  = 32 - 2*slotSizeBits
+	slotSeqMask  = 1<<slotSeqBits - 1
 )
 
 // slot is a cell in its place.
 type slot []byte
 
-func (s slot) key() []byte { return s[slotHeader : slotHeader+int(binary.LittleEndian.Uint16(s[1:]))] }
+func (s slot) sizes() (key, value int) {
+	header := binary.LittleEndian.Uint32(s[1:])
+	return int(header & slotSizeMask), int(header >> slotSizeBits & slotSizeMask)
+}
+
+// seq is the end of the number of the commit that has written it last.
+func (s slot) seq() uint64 { return uint64(binary.LittleEndian.Uint32(s[1:]) >> (2 * slotSizeBits)) }
+
+func (s slot) key() []byte {
+	key, _ := s.sizes()
+	return s[slotHeader : slotHeader+key]
+}
 
 func (s slot) value() []byte {
-	at := slotHeader + int(binary.LittleEndian.Uint16(s[1:]))
-	return s[at : at+int(binary.LittleEndian.Uint16(s[3:]))]
+	key, value := s.sizes()
+	return s[slotHeader+key : slotHeader+key+value]
 }
 
 func (s slot) is(flag byte) bool { return s[0]&flag != 0 }
@@ -90,7 +110,7 @@ func find[K string | []byte](m *small, hash uint64, key K) slot {
 // put puts a cell into a slot, perhaps of one that it had before, of which value
 // must not be a part. grown is by how much memory. It fails if the cell is too
 // large, or another has the same hash.
-func (m *small) put(hash uint64, key string, value []byte, flags byte) (grown int, ok bool) {
+func (m *small) put(hash uint64, key string, value []byte, h header) (grown int, ok bool) {
 	size := slotHeader + len(key) + len(value)
 	if size > slotMax {
 		return 0, false
@@ -103,7 +123,7 @@ func (m *small) put(hash uint64, key string, value []byte, flags byte) (grown in
 			return 0, false
 		}
 		if m.pages[r.page-1].class == class {
-			s.fill(key, value, flags)
+			s.fill(key, value, h)
 			return 0, true
 		}
 		grown -= m.release(r)
@@ -113,14 +133,19 @@ func (m *small) put(hash uint64, key string, value []byte, flags byte) (grown in
 	}
 	r = m.take(class)
 	m.index[hash] = r
-	m.at(r).fill(key, value, flags)
+	m.at(r).fill(key, value, h)
 	return grown + slotSizes[class] + slotBytes, true
 }
 
-func (s slot) fill(key string, value []byte, flags byte) {
-	s[0] = flags | slotLive
-	binary.LittleEndian.PutUint16(s[1:], uint16(len(key)))
-	binary.LittleEndian.PutUint16(s[3:], uint16(len(value)))
+// header is what a slot tells of its cell.
+type header struct {
+	flags byte
+	seq   uint64
+}
+
+func (s slot) fill(key string, value []byte, h header) {
+	s[0] = h.flags | slotLive
+	binary.LittleEndian.PutUint32(s[1:], uint32(len(key))|uint32(len(value))<<slotSizeBits|uint32(h.seq&slotSeqMask)<<(2*slotSizeBits))
 	copy(s[slotHeader:], key)
 	copy(s[slotHeader+len(key):], value)
 }
@@ -208,28 +233,25 @@ func (o *overlay) only() (e *entry, only bool) {
 
 // applySmall applies writes to a cell that is small and stays so. Otherwise the
 // cell is in no slot afterwards.
-func (s *Cache) applySmall(sh *shard, hash uint64, key string, w *overlay) (done bool) {
+func (s *Cache) applySmall(sh *shard, hash uint64, key string, w *overlay, seq uint64, keep bool) (done bool) {
 	was := find(&sh.small, hash, key)
 	if was == nil && (sh.cells[key] != nil || s.table.Load() != nil && !w.hides) {
 		return false
 	}
 	value, only := sh.join(was, w)
-	flags := byte(slotUsed | slotDirty)
-	switch {
-	case was != nil:
-		flags |= was[0] & (slotBelow | slotFlying)
-	case s.table.Load() != nil:
-		flags |= slotBelow
-	}
-	if only && len(value) == 0 && flags&slotBelow == 0 {
+	h := header{flags: s.flags(was, w), seq: seq}
+	if only && len(value) == 0 && h.flags&slotBelow == 0 && !keep {
 		if was != nil {
 			s.grow(-int64(sh.small.remove(hash)))
 		}
 		return true
 	}
 	if only {
-		if grown, ok := sh.small.put(hash, key, value, flags); ok {
+		if grown, ok := sh.small.put(hash, key, value, h); ok {
 			s.grow(int64(grown))
+			if len(value) == 0 && keep {
+				s.bury(sh, grave{key: key, seq: seq})
+			}
 			return true
 		}
 	}
@@ -237,6 +259,26 @@ func (s *Cache) applySmall(sh *shard, hash uint64, key string, w *overlay) (done
 		s.inflate(sh, hash, key, was)
 	}
 	return false
+}
+
+// flags are those of a small cell after writes; it may be new.
+func (s *Cache) flags(was slot, w *overlay) byte {
+	if s.params.Lasting != nil {
+		flags := byte(slotUsed)
+		e, _ := w.only()
+		if e != nil && (e.rows > 1 || e.row > 0) || was != nil && !w.hides && was.is(slotMany) {
+			flags |= slotMany
+		}
+		return flags
+	}
+	flags := byte(slotUsed | slotDirty)
+	switch {
+	case was != nil:
+		flags |= was[0] & (slotBelow | slotFlying)
+	case s.table.Load() != nil:
+		flags |= slotBelow
+	}
+	return flags
 }
 
 // join returns the value that a small cell has after the writes, until the next
@@ -267,7 +309,7 @@ func (s *Cache) inflate(sh *shard, hash uint64, key string, from slot) {
 	c.void = dirty && c.below // also of entries that the slot knows nothing of
 	if value := from.value(); len(value) > 0 {
 		e, _ := c.entries.put("")
-		e.hides = true
+		e.hides, e.rows, e.many, e.seq = true, 1, from.is(slotMany), s.lasts.applied.Load()
 		e.append(bytes.Clone(value))
 		if !dirty {
 			e.seal()
@@ -287,16 +329,27 @@ func (s *Cache) keepSmall(sh *shard, hash uint64, key string, read *overlay) boo
 		return false
 	}
 	var value []byte
-	flags := byte(slotUsed)
+	h := header{flags: slotUsed}
+	if s.params.Lasting != nil {
+		h.seq = s.lasts.durable.Load()
+	}
 	if e != nil {
 		if e.size > 2*slotMax {
 			return false
 		}
-		flags |= slotBelow
+		switch {
+		case s.params.Lasting == nil:
+			h.flags |= slotBelow
+		case e.many:
+			h.flags |= slotMany
+		}
 		value = bytes.Join(e.chunks, nil)
 	}
-	grown, ok := sh.small.put(hash, key, value, flags)
+	grown, ok := sh.small.put(hash, key, value, h)
 	s.grow(int64(grown))
+	if ok && len(value) == 0 && s.params.Lasting != nil {
+		s.bury(sh, grave{key: key})
+	}
 	return ok
 }
 
@@ -304,12 +357,12 @@ func (s *Cache) keepSmall(sh *shard, hash uint64, key string, read *overlay) boo
 // those that are in the table.
 func (s *Cache) departSmall(f *flight) error {
 	m := &f.shard.small
-	for ; f.seen < lookMax && f.batch.Len() < s.params.BatchBytes && f.freed < int64(s.params.BatchBytes); f.seen++ {
+	for ; f.seen < lookMax && !f.full(s.params.BatchBytes) && f.freed < int64(s.params.BatchBytes); f.seen++ {
 		one := m.next()
 		switch {
 		case one == nil:
 			return nil
-		case !one.is(slotLive) || one.is(slotFlying): // the hand comes around
+		case !one.is(slotLive) || one.is(slotFlying) || f.horizon.pendingSmall(one.seq()): // the hand comes around
 			continue
 		case one.is(slotUsed):
 			one[0] &^= slotUsed

@@ -2,6 +2,8 @@ package state
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"slices"
 	"sync"
 )
@@ -14,6 +16,8 @@ type txn struct {
 	// memory that they take.
 	writes map[string]*overlay
 	size   int64
+	// encoded are the writes as changes, where they are to last; guarded by mu.
+	encoded *encoder
 }
 
 // Prompt says that there is no table.
@@ -187,22 +191,53 @@ func (t *txn) ClearAll(cell Cell) error {
 	return nil
 }
 
-// Settle makes room.
-func (t *txn) Settle() error { return t.store.relieve() }
-
-// Changes are none: nothing outlives the process.
-func (t *txn) Changes() *Changes { return nil }
-
-// Apply lays the writes over the cache.
-func (t *txn) Apply(uint64) error {
+// Settle makes room, and encodes what is to last.
+func (t *txn) Settle() error {
+	if err := t.store.relieve(); err != nil {
+		return err
+	}
+	if err := t.store.failed.Load(); err != nil {
+		return *err
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.encode()
+	return nil
+}
+
+// Changes are what lasts.
+func (t *txn) Changes() *Changes {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.encode(); t.encoded == nil {
+		return nil
+	}
+	return t.encoded.out
+}
+
+// Apply lays the writes over the cache.
+func (t *txn) Apply(seq uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.store.params.Lasting != nil && len(t.writes) > 0 {
+		last := t.store.lasts.applied.Load()
+		if t.encoded != nil && t.encoded.out.Len() == 0 {
+			seq = last // nothing is different for the table
+		}
+		if t.encoded == nil || seq < last {
+			return fmt.Errorf("%w: number %d after %d", errCommit, seq, last)
+		}
+		t.store.begin(seq)
+		t.encoded.applied()
+	}
 	for key, w := range t.writes {
-		t.store.apply(key, w)
+		t.store.apply(key, w, seq)
 	}
 	t.forget()
 	return nil
 }
+
+var errCommit = errors.New("state that lasts is applied with no commit of it")
 
 // Drop forgets the writes.
 func (t *txn) Drop() {
@@ -213,5 +248,5 @@ func (t *txn) Drop() {
 
 func (t *txn) forget() {
 	t.store.grow(-t.size)
-	t.writes, t.size = nil, 0
+	t.writes, t.size, t.encoded = nil, 0, nil
 }

@@ -1,6 +1,11 @@
 package engine
 
-import "github.com/gorunner/gorunner/state"
+import (
+	"context"
+
+	"github.com/gorunner/gorunner/execution/journal"
+	"github.com/gorunner/gorunner/state"
+)
 
 // State that is worth it stays in memory: it is read again, while blocks are
 // read once. So it is written to disk when the budget is exceeded, but not below
@@ -18,6 +23,14 @@ func newStore(o Options) state.Store {
 	p.Over = func(used int64) bool {
 		return limit > 0 && float64(used) > stateShareMax*limit ||
 			float64(used) > stateShareMin*limit && o.Memory.Over()
+	}
+	if j := o.Journal; j != nil {
+		p.Lasting = &state.Lasting{
+			Table: j.State(), Epoch: j.Epoch(), Durable: func() uint64 { return uint64(j.Durable()) },
+			// Nobody needs to end this: a commit that was handed over gets to the disk or
+			// fails, also when the job ends.
+			Wait: func(seq uint64) error { return j.Wait(context.Background(), journal.Seq(seq)) },
+		}
 	}
 	return state.New(p)
 }
