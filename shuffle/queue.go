@@ -203,24 +203,22 @@ func (q *Queue) Each(f func(*element.Block)) {
 func (q *Queue) take(i element.KeyGroup, limit Limit, l *Lease) {
 	g := &q.groups[i]
 	whole := q.keyed && !limit.Parts
-	n := 0
-	var stay []element.Block
+	n, stay := 0, 0
 	for n < len(g.blocks) && (whole || limit.allows(l)) {
 		b := &g.blocks[n]
 		n++
 		if limit.Leave != nil && limit.Leave(b) {
-			stay = append(stay, *b)
+			g.blocks[stay] = *b
+			stay++
 			continue
 		}
 		l.add(b)
 		q.enter(b, -1)
 	}
-	clear(g.blocks[:n])
-	if g.blocks = g.blocks[n:]; len(g.blocks) == 0 {
+	copy(g.blocks[n-stay:], g.blocks[:stay])
+	clear(g.blocks[:n-stay])
+	if g.blocks = g.blocks[n-stay:]; len(g.blocks) == 0 {
 		g.blocks = nil
-	}
-	if len(stay) > 0 {
-		g.blocks = append(stay, g.blocks...)
 	}
 }
 
