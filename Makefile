@@ -143,6 +143,11 @@ conformance-smoke: build .venv ## Run the part of Beam's suites that belongs to 
 	@mkdir -p out
 	GORUNNER_CONFORMANCE=smoke $(GOTESTSUM) -count=1 -timeout=$(TEST_TIMEOUT) ./conformance/...
 
+.PHONY: conformance-chaos
+conformance-chaos: build .venv ## Run suites of Go and Python while runner and workers are killed
+	@mkdir -p out
+	GORUNNER_CONFORMANCE=chaos $(GOTESTSUM) -count=1 -timeout=10h -run=TestSuitesUnderChaos ./conformance
+
 .PHONY: bench
 bench: .venv ## Measure speed and memory beside Prism and the ceiling (BENCH_ARGS=...)
 	$(GO) run ./bench $(BENCH_ARGS)

@@ -13,6 +13,7 @@
 //	java        all suites of the Java SDK
 //	typescript  all suites of the TypeScript SDK
 //	all         everything
+//	chaos       some suites, while the runner and its workers are killed
 //
 // GORUNNER_BIN names the binary (otherwise it is built), GORUNNER_PYTHON a
 // Python that has the packages of python/requirements.txt (otherwise
@@ -41,6 +42,13 @@
 // outcomes are also written to out/conformance/SUITE.MODE.tsv, and the command
 // report makes docs/conformance.md of them. Which suites and modes there are is
 // said in suites.go, as data.
+//
+// # Chaos
+//
+// Under chaos the same tests are to end in the same way although every few seconds
+// the runner, which is started again at once, or a worker, or both are killed.
+// Clients reach the runner by a proxy, which waits for it: see chaos/jobproxy.
+// GORUNNER_CONFORMANCE_SEED repeats the order of the deaths.
 //
 // # Parts
 //

@@ -31,25 +31,34 @@ const (
 	java       scope = "java"
 	typescript scope = "typescript"
 	all        scope = "all"
+	// underChaos is not among all: it takes long, and finds other things.
+	underChaos scope = "chaos"
 )
+
+// chosen returns what runs.
+func chosen(t *testing.T) scope {
+	t.Helper()
+	s := scope(os.Getenv("GORUNNER_CONFORMANCE"))
+	switch s {
+	case "":
+		return smoke
+	case none, smoke, goSDK, python, java, typescript, all, underChaos:
+		return s
+	}
+	t.Fatalf("GORUNNER_CONFORMANCE=%q is none of none, smoke, go, python, java, typescript, all, chaos", s)
+	return none
+}
 
 // need skips the test unless one of the scopes, or all, is chosen.
 func need(t *testing.T, scopes ...scope) {
 	t.Helper()
-	chosen := scope(os.Getenv("GORUNNER_CONFORMANCE"))
-	switch chosen {
-	case "":
-		chosen = smoke
-	case none, smoke, goSDK, python, java, typescript, all:
-	default:
-		t.Fatalf("GORUNNER_CONFORMANCE=%q is none of none, smoke, go, python, java, typescript, all", chosen)
-	}
+	c := chosen(t)
 	for _, s := range append(scopes, all) {
-		if s == chosen {
+		if s == c {
 			return
 		}
 	}
-	t.Skipf("not part of GORUNNER_CONFORMANCE=%s", chosen)
+	t.Skipf("not part of GORUNNER_CONFORMANCE=%s", c)
 }
 
 // needMode skips the test unless the mode's SDK, or a part that it is in, is chosen.
@@ -189,6 +198,9 @@ type server struct {
 	stopped bool
 }
 
+// startsServer starts a server for a test, with arguments of its own.
+type startsServer func(t *testing.T, args ...string) *server
+
 // startServer starts a server for the test; its log is kept in out.
 func startServer(t *testing.T, args ...string) *server {
 	t.Helper()
@@ -302,6 +314,9 @@ func check(t *testing.T, suite Suite, mode Mode, run func() ([]Outcome, error)) 
 	outcomes := MergeRuns(all)
 	p := mustPaths(t)
 	lists, out := p.lists(peer())
+	if chosen(t) == underChaos { // which makes no difference to what is expected
+		out = filepath.Join(out, "chaos")
+	}
 	if err := errors.Join(os.MkdirAll(lists, 0o755), os.MkdirAll(out, 0o755)); err != nil {
 		t.Fatal(err)
 	}

@@ -17,18 +17,23 @@ func TestGoSuites(t *testing.T) {
 		for _, mode := range suite.Modes {
 			t.Run(suite.Name+"."+mode.Name, func(t *testing.T) {
 				needMode(t, mode, goSDK)
-				bin := buildGoSuite(t, suite.Package)
-				flags := goFlags(t, mode.Environment, bin)
-				s := startServer(t, serverFlags(mode.Environment)...)
-				run := GoSuite{
-					Binary: bin, Args: append(flags, "--runner=universal", "--endpoint="+s.endpoint),
-					Dir: t.TempDir(), NotApplicable: suite.notApplicable(mode), Idle: goIdle, Log: createLog(t, "log"),
-					Beside: map[string]func(context.Context){"TestDrain": s.drainJobs(t)},
-				}
-				check(t, suite, mode, func() ([]Outcome, error) { return run.Run(t.Context()) })
+				runGoSuite(t, suite, mode, startServer)
 			})
 		}
 	}
+}
+
+func runGoSuite(t *testing.T, suite Suite, mode Mode, start startsServer) {
+	t.Helper()
+	bin := buildGoSuite(t, suite.Package)
+	flags := goFlags(t, mode.Environment, bin)
+	s := start(t, serverFlags(mode.Environment)...)
+	run := GoSuite{
+		Binary: bin, Args: append(flags, "--runner=universal", "--endpoint="+s.endpoint),
+		Dir: t.TempDir(), NotApplicable: suite.notApplicable(mode), Idle: goIdle, Log: createLog(t, "log"),
+		Beside: map[string]func(context.Context){"TestDrain": s.drainJobs(t)},
+	}
+	check(t, suite, mode, func() ([]Outcome, error) { return run.Run(t.Context()) })
 }
 
 // drainJobs returns what drains the jobs of the server while a test runs.
@@ -105,30 +110,35 @@ func TestPythonSuites(t *testing.T) {
 		for _, mode := range suite.Modes {
 			t.Run(suite.Name+"."+mode.Name, func(t *testing.T) {
 				needMode(t, mode, python)
-				interpreter := mustPython(t)
-				run := PySuite{
-					Python: interpreter, Dir: filepath.Join(mustPaths(t).Root, "conformance", "python"),
-					Options: append(pythonOptions(t, mode.Environment, interpreter), mode.Options...),
-					Tests:   slices.Concat(mode.Tests, suite.Tests), NotApplicable: suite.notApplicable(mode),
-					Timeout: pyTestTimeout, Log: createLog(t, "log"),
-				}
-				check(t, suite, mode, func() ([]Outcome, error) {
-					run.Temp = t.TempDir()
-					return run.Run(t.Context())
-				})
+				runPythonSuite(t, suite, mode, startServer)
 			})
 		}
 	}
 }
 
+func runPythonSuite(t *testing.T, suite Suite, mode Mode, start startsServer) {
+	t.Helper()
+	interpreter := mustPython(t)
+	run := PySuite{
+		Python: interpreter, Dir: filepath.Join(mustPaths(t).Root, "conformance", "python"),
+		Options: append(pythonOptions(t, mode.Environment, interpreter, start), mode.Options...),
+		Tests:   slices.Concat(mode.Tests, suite.Tests), NotApplicable: suite.notApplicable(mode),
+		Timeout: pyTestTimeout, Log: createLog(t, "log"),
+	}
+	check(t, suite, mode, func() ([]Outcome, error) {
+		run.Temp = t.TempDir()
+		return run.Run(t.Context())
+	})
+}
+
 // pythonOptions returns the options of the Python SDK for an environment, and
 // starts a server unless the tests do.
-func pythonOptions(t *testing.T, env Environment, interpreter string) []string {
+func pythonOptions(t *testing.T, env Environment, interpreter string, start startsServer) []string {
 	t.Helper()
 	if env == DropIn {
 		return []string{"--prism_bin=" + dropIn(t), "--environment_type=LOOPBACK"}
 	}
-	options := []string{"--job_endpoint=" + startServer(t).endpoint}
+	options := []string{"--job_endpoint=" + start(t).endpoint}
 	switch env {
 	case Loopback:
 		return append(options, "--environment_type=LOOPBACK")

@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -156,25 +157,45 @@ func (r *Runner) Stop() error {
 	return p.Stop()
 }
 
-// Progress is how many elements and bytes the stages of all jobs have read and
-// written, as far as that was committed.
-func (r *Runner) Progress(ctx context.Context) (int64, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.HTTP+"/api/jobs", nil)
+// Dump writes what the runner, its jobs and its workers are doing to the directory.
+func (r *Runner) Dump(ctx context.Context) error {
+	var errs []error
+	for page, file := range map[string]string{
+		"/debug/pprof/goroutine?debug=2": "goroutines.txt", "/debug/workers": "workers.txt", "/api/jobs": "jobs.json",
+	} {
+		text, err := r.get(ctx, page)
+		errs = append(errs, err, os.WriteFile(filepath.Join(r.spec.Dir, file), text, 0o644))
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Runner) get(ctx context.Context, page string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.HTTP+page, nil)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(resp.Body)
+	return text, errors.Join(err, resp.Body.Close())
+}
+
+// Progress is how many elements and bytes the stages of all jobs have read and
+// written, as far as that was committed.
+func (r *Runner) Progress(ctx context.Context) (int64, error) {
+	text, err := r.get(ctx, "/api/jobs")
+	if err != nil {
 		return 0, err
 	}
-	defer resp.Body.Close()
 	var jobs []struct {
 		Stages []struct {
 			ElementsIn  int64 `json:"elements_in"`
 			ElementsOut int64 `json:"elements_out"`
 		} `json:"stages"`
 	}
-	if err := json.NewDecoder(resp.Body).Decode(&jobs); err != nil {
+	if err := json.Unmarshal(text, &jobs); err != nil {
 		return 0, fmt.Errorf("progress: %w", err)
 	}
 	sum := int64(0)

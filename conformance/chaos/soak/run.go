@@ -47,8 +47,8 @@ type report struct {
 
 // reference is the run without kills.
 func (t *tools) reference(ctx context.Context, s *settings, w *workload) (*outcome, error) {
-	r := &run{tools: t, workload: w, dir: filepath.Join(t.out, "reference-"+w.name)}
-	out, err := r.run(ctx, s.timeout)
+	r := &run{tools: t, workload: w, timeout: s.timeout, dir: filepath.Join(t.out, "reference-"+w.name)}
+	out, err := r.run(ctx)
 	if err == nil && len(out.lines) < 2 {
 		err = fmt.Errorf("it has written nothing: see %s", r.dir)
 	}
@@ -61,10 +61,10 @@ func (t *tools) reference(ctx context.Context, s *settings, w *workload) (*outco
 // kill runs a workload with kills.
 func (t *tools) kill(ctx context.Context, s *settings, w *workload, seed uint64, want *outcome) *report {
 	dice := rand.New(rand.NewPCG(seed, 17))
-	r := &run{tools: t, workload: w, dir: filepath.Join(t.out, fmt.Sprint("seed-", seed))}
+	r := &run{tools: t, workload: w, timeout: s.timeout, dir: filepath.Join(t.out, fmt.Sprint("seed-", seed))}
 	r.plan = chaos.Draw(dice, w.victims(s.victims), 1+dice.IntN(s.kills), want.progress)
 	begin := time.Now()
-	got, err := r.run(ctx, s.timeout)
+	got, err := r.run(ctx)
 	rep := &report{workload: w.name, seed: seed, kills: r.done, took: time.Since(begin)}
 	if err == nil {
 		err = compare(want.lines, got.lines)
@@ -82,7 +82,8 @@ func (t *tools) kill(ctx context.Context, s *settings, w *workload, seed uint64,
 type run struct {
 	*tools
 	*workload
-	dir string
+	dir     string
+	timeout time.Duration
 	// plan are the kills to come, done those that have happened.
 	plan, done []chaos.Kill
 
@@ -96,9 +97,7 @@ type run struct {
 	seen, moved int64
 }
 
-func (r *run) run(ctx context.Context, timeout time.Duration) (out *outcome, err error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+func (r *run) run(ctx context.Context) (out *outcome, err error) {
 	results := filepath.Join(r.dir, "results")
 	if err := errors.Join(os.RemoveAll(r.dir), os.MkdirAll(results, 0o755)); err != nil {
 		return nil, err
@@ -164,7 +163,7 @@ func (r *run) startPool(ctx context.Context) error {
 // environment is added to that of clients and pools.
 func (r *run) environment() []string {
 	return []string{
-		mark + "=" + r.dir, "PYTHONDONTWRITEBYTECODE=1",
+		mark + "=" + r.dir, "PYTHONDONTWRITEBYTECODE=1", "PYTHONFAULTHANDLER=1",
 		// Beam's SDK starts workers with whatever is called python.
 		"PATH=" + filepath.Dir(r.python) + string(os.PathListSeparator) + os.Getenv("PATH"),
 	}
@@ -190,14 +189,16 @@ func (r *run) work(ctx context.Context, command []string) ([]string, error) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- r.client.Wait() }()
-	tick := time.NewTicker(pollInterval)
+	tick, late := time.NewTicker(pollInterval), time.NewTimer(r.timeout)
 	defer tick.Stop()
+	defer late.Stop()
 	for {
 		select {
+		case <-late.C:
+			// That says what the client is doing, too.
+			err := errors.Join(r.runner.Dump(ctx), syscall.Kill(r.client.Process.Pid, syscall.SIGABRT))
+			return nil, errors.Join(fmt.Errorf("it has not ended in time: see %s", r.dir), err, <-ended)
 		case err := <-ended:
-			if ctx.Err() != nil {
-				err = errors.New("it has not ended in time")
-			}
 			if err != nil {
 				return nil, errors.Join(fmt.Errorf("client: %w: see %s", err, log.Name()), r.runner.Alive())
 			}
