@@ -35,8 +35,8 @@ func TestSuitesUnderChaos(t *testing.T) {
 // The least and the most time between two deaths, and how long jobs may take to be
 // submitted before one.
 const (
-	chaosLeast  = 500 * time.Millisecond
-	chaosMost   = 4 * time.Second
+	chaosLeast  = 300 * time.Millisecond
+	chaosMost   = 3 * time.Second
 	submitLimit = 20 * time.Second
 )
 
@@ -62,10 +62,17 @@ func startChaos(t *testing.T, args ...string) *server {
 	go func() { _ = p.Serve(l) }()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- terrorise(ctx, t, r, p) }()
+	seed, err := strconv.ParseUint(os.Getenv("GORUNNER_CONFORMANCE_SEED"), 10, 64)
+	if err != nil {
+		seed = uint64(time.Now().UnixNano())
+	}
+	killed := map[chaos.Victim]int{}
+	go func() { ended <- terrorise(ctx, rand.New(rand.NewPCG(seed, 0)), killed, r, p) }()
 	t.Cleanup(func() {
 		stop()
-		if err := errors.Join(<-ended, r.Stop(), p.Stop()); err != nil {
+		err := errors.Join(<-ended, r.Stop(), p.Stop())
+		t.Logf("GORUNNER_CONFORMANCE_SEED=%d killed %v", seed, killed)
+		if err != nil {
 			t.Error(err)
 			return
 		}
@@ -76,16 +83,8 @@ func startChaos(t *testing.T, args ...string) *server {
 	return &server{endpoint: l.Addr().String(), http: r.HTTP}
 }
 
-// terrorise kills until ctx ends.
-func terrorise(ctx context.Context, t *testing.T, r *chaos.Runner, p *jobproxy.Proxy) error {
-	seed, err := strconv.ParseUint(os.Getenv("GORUNNER_CONFORMANCE_SEED"), 10, 64)
-	if err != nil {
-		seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("GORUNNER_CONFORMANCE_SEED=%d", seed)
-	dice := rand.New(rand.NewPCG(seed, 0))
-	killed := map[chaos.Victim]int{}
-	defer func() { t.Logf("killed: %v", killed) }()
+// terrorise kills until ctx ends, and counts whom.
+func terrorise(ctx context.Context, dice *rand.Rand, killed map[chaos.Victim]int, r *chaos.Runner, p *jobproxy.Proxy) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -94,10 +93,10 @@ func terrorise(ctx context.Context, t *testing.T, r *chaos.Runner, p *jobproxy.P
 		}
 		victim := []chaos.Victim{chaos.TheRunner, chaos.AWorker, chaos.Everybody}[dice.IntN(3)]
 		happened, err := assail(ctx, dice, victim, r, p)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			return nil //nolint:nilerr // that is why
+		case err != nil:
 			return err
 		}
 		if happened {

@@ -28,12 +28,9 @@ import (
 const simSeeds = 300
 
 func TestSimulation(t *testing.T) {
-	seeds := uint64(simSeeds)
-	if testing.Short() {
-		seeds = 30
-	}
 	hits := 0
-	for seed := range seeds {
+	from, step, to := seedsOf(t, simSeeds)
+	for seed := from; seed < to; seed += step {
 		if err := simulate(seed, &hits); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -276,9 +273,9 @@ type sim struct {
 	caches    *simCaches
 	// memory is the job's budget. How short of room it is, dice say.
 	memory *shuffle.Budget
+	views  *views
 	// stream is what a simulation of endless input needs besides, else nil.
 	stream *simStream
-	ending plan.StageID // whose bundle has ended last
 	// config is the scheduler's, disk where the job stores, journal what is known of
 	// it in another process; nil if there is none.
 	config  config
@@ -338,6 +335,7 @@ func newSim(r *rand.Rand, p *simPlan, c config) (*sim, error) {
 		p.spill, p.account = s.spill, s.memory.Account("output")
 	}
 	s.sched = newScheduler(s.plan, c)
+	s.views = newViews(s.plan, s.memory.Account("views"), 1)
 	var err error
 	if s.operators, err = newOperators(s.plan, Options{}.withDefaults(), s.spill, nil); err != nil {
 		return nil, err
@@ -358,14 +356,18 @@ func (s *sim) run() error {
 		s.sched.ledger = newLedger(s.plan)
 	}
 	orders := s.sched.start()
-	if err := s.journal.commit(s, nil, orders); err != nil {
-		return err
-	}
+	s.journal.commit(s)
 	if err := s.obey(orders); err != nil {
 		return err
 	}
 	s.facts = append(s.facts, workerReady{env: native, id: nativeID, slots: 2})
-	for steps := 0; s.result == nil; steps++ {
+	for steps := 0; ; steps++ {
+		if s.result != nil {
+			if over, err := s.over(); err != nil || over {
+				return errors.Join(err, s.judge())
+			}
+			continue
+		}
 		if steps > 200_000 {
 			return errors.New("no end in sight")
 		}
@@ -373,7 +375,6 @@ func (s *sim) run() error {
 			return err
 		}
 	}
-	return s.judge()
 }
 
 // turn lets one thing happen.
@@ -385,6 +386,9 @@ func (s *sim) turn() error {
 	}
 	if s.journal.ends(s.rand) {
 		return s.restart()
+	}
+	if err := s.journal.work(s.rand); err != nil {
+		return err
 	}
 	choices := len(s.facts) + len(s.running)
 	if choices == 0 && s.wake == 0 {
@@ -411,7 +415,6 @@ func (s *sim) turn() error {
 func (s *sim) tell(f fact) error {
 	if done, ok := f.(bundleDone); ok {
 		b := s.running[done.id]
-		s.ending = b.stage.ID
 		s.updateCaches(done.id, true)
 		delete(s.running, done.id)
 		b.out.release()
@@ -421,7 +424,9 @@ func (s *sim) tell(f fact) error {
 		if err := b.txn.Apply(0); err != nil {
 			return err
 		}
-		s.stream.show(b.stage.ID, done.shown)
+		if err := s.showViews(b, &done); err != nil {
+			return err
+		}
 		for i, o := range b.stage.Outputs {
 			if int(b.stage.ID) >= len(s.plan.Stages) {
 				break // what a function writes is no output of a stage
@@ -443,16 +448,20 @@ func (s *sim) tell(f fact) error {
 		}
 	}
 	if _, drains := f.(drainAsked); drains {
+		s.journal.did(func(w *simWorld) { w.drained = true })
 		s.stream.drained = true // not before: what was started above was not to be truncated
 	}
 	orders := s.sched.step(s.now, f)
-	if err := s.journal.commit(s, f, orders); err != nil {
-		return err
-	}
-	if err := s.obey(orders); err != nil {
-		return err
-	}
 	s.memory.Account("queues").Set(s.sched.resident)
+	if err := s.checkWatermarks(); err != nil {
+		return err
+	}
+	s.journal.commit(s)
+	return s.obey(orders)
+}
+
+// checkWatermarks checks that no watermark has gone back.
+func (s *sim) checkWatermarks() error {
 	for i := range s.watermarks {
 		at := s.sched.tracker.Output(plan.StageID(i))
 		if at < s.watermarks[i] {
@@ -480,8 +489,10 @@ func (s *sim) count(stage *plan.Stage, edge plan.EdgeID, out *shuffle.Output) er
 			if err != nil {
 				return err
 			}
-			s.committed[edge][string(e.Value)]++
-			if err := s.stream.written(stage, &e); err != nil {
+			value := string(e.Value)
+			s.committed[edge][value]++
+			s.journal.did(func(w *simWorld) { w.committed[edge][value]++ })
+			if err := s.written(stage, &e); err != nil {
 				return err
 			}
 			data = data[e.Size:]
@@ -503,7 +514,7 @@ func (s *sim) obey(orders []order) error {
 			if o.input, _, err = load(o.input); err != nil {
 				return err
 			}
-			if err := s.checkStart(&o); err != nil {
+			if err := errors.Join(s.checkStart(&o), s.checkComplete(s.plan.Stage(o.stage))); err != nil {
 				return fmt.Errorf("bundle %d of stage %s: %w", o.id, s.plan.Stage(o.stage).Name, err)
 			}
 			x := s.execution(&o)
@@ -525,7 +536,11 @@ func (s *sim) obey(orders []order) error {
 			s.wake = o.at
 		case finishJob, failJob:
 			s.result = o
-		case stageFinished, bundleRetried, workerReplaced, workerMissing, mapWindows, forgetWindows:
+		case stageFinished:
+			s.views.stageFinished(o.stage)
+		case forgetWindows:
+			s.views.forget(o.view, o.windows)
+		case bundleRetried, workerReplaced, workerMissing, mapWindows:
 		}
 	}
 	return nil

@@ -4,40 +4,73 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/journal"
+	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
+	"github.com/gorunner/gorunner/state"
 )
 
 // Simulations in which the process ends between any two steps, again and again.
-// What goes on is a new scheduler, which knows nothing but what was committed.
-// Then, too, each element counts once, and no watermark goes back.
+// What goes on is a new scheduler, which knows nothing but what was durable: of the
+// last commits some are lost, as many as a slow disk has not written. Then, too, each
+// element counts once, no watermark goes back behind what was durable, and side
+// inputs hold what they did.
+
+// simSeedsVariable says how many seeds are simulated, instead of the few that are
+// always, and of which part of them: "100000" or "100000/3/8" for every eighth from
+// the third on.
+const simSeedsVariable = "GORUNNER_SIM_SEEDS"
+
+// seedsOf returns the seeds of a simulation.
+func seedsOf(t *testing.T, few uint64) (from, step, to uint64) {
+	t.Helper()
+	text := os.Getenv(simSeedsVariable)
+	switch {
+	case text != "":
+		if _, err := fmt.Sscanf(text, "%d/%d/%d", &to, &from, &step); err == nil {
+			return from, max(step, 1), to
+		}
+		to, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("%s=%s: give a number of seeds, or number/first/step", simSeedsVariable, text)
+		}
+		return 0, 1, to
+	case testing.Short():
+		return 0, 1, few / 10
+	}
+	return 0, 1, few
+}
 
 func TestSimulationOfEnds(t *testing.T) {
-	seeds := uint64(simSeeds)
-	if testing.Short() {
-		seeds = 30
-	}
 	for name, make := range map[string]func(seed uint64) (*sim, error){"bounded": newSimOfEnds, "endless": newStreamSim} {
-		ends := 0
-		for seed := range seeds {
-			s, err := make(seed)
-			if err == nil {
-				s.journal = &simJournal{rows: simRows{}, disk: s.disk, chance: 20 + s.rand.IntN(200)}
-				err = s.run()
-				ends += s.journal.ended
+		t.Run(name, func(t *testing.T) {
+			ends, lost, runs := 0, 0, 0
+			from, step, to := seedsOf(t, simSeeds)
+			for seed := from; seed < to; seed += step {
+				s, err := make(seed)
+				if err == nil {
+					s.keepJournal()
+					err = s.run()
+					ends += s.journal.ended
+					lost += s.journal.lost
+				}
+				if err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				runs++
 			}
-			if err != nil {
-				t.Fatalf("%s, seed %d: %v", name, seed, err)
+			t.Logf("%d simulations with %d ends, in which %d commits were lost", runs, ends, lost)
+			if ends < runs || lost < runs {
+				t.Errorf("only %d ends with %d lost commits in %d simulations", ends, lost, runs)
 			}
-		}
-		if ends < int(seeds) {
-			t.Errorf("%s: only %d ends in %d simulations", name, ends, seeds)
-		}
+		})
 	}
 }
 
@@ -49,48 +82,133 @@ func newSimOfEnds(seed uint64) (*sim, error) {
 	})
 }
 
+// keepJournal gives the simulation a journal, and what it takes to lose some of it.
+func (s *sim) keepJournal() {
+	s.journal = &simJournal{
+		rows: simRows{}, disk: s.disk, chance: 20 + s.rand.IntN(200), lag: []int{1, 2, 10, 50}[s.rand.IntN(4)],
+		durable: newSimWorld(s.plan), epoch: s.config.epoch,
+	}
+	s.store = &simStore{Store: state.NewMemory(), journal: s.journal}
+	s.views.last()
+}
+
 // simJournal has what is known of a job in another process.
 type simJournal struct {
 	rows  simRows
 	disk  *simDisk
 	ended int
-	// chance is how rarely the process ends: one turn in so many.
-	chance int
+	// chance is how rarely the process ends: one turn in so many. lag is how rarely
+	// the disk gets something done: one turn in so many.
+	chance, lag int
+	// pending are commits that are handed over and not durable, in order; next is
+	// what belongs to the one to come.
+	pending []*simCommit
+	next    simCommit
+	// durable is the world as of the last durable commit, lost counts the commits
+	// that ended with their process.
+	durable *simWorld
+	lost    int
+	epoch   element.EventTime
 }
 
-// endsMax bounds how often a process ends, so that jobs do.
-const endsMax = 20
+// simCommit is a commit, and what the world has seen of it.
+type simCommit struct {
+	*journal.Commit
+	deeds []func(*simWorld)
+}
+
+// simWorld is what there is to be seen of a job.
+type simWorld struct {
+	committed  []map[string]int
+	watermarks []element.EventTime
+	shown      map[plan.StageID]map[string]string
+	sorted     map[string]element.EventTime
+	drained    bool
+	// state are the writes of all transactions.
+	state []func(state.Txn) error
+}
+
+func newSimWorld(p *plan.Plan) *simWorld {
+	w := &simWorld{shown: map[plan.StageID]map[string]string{}, sorted: map[string]element.EventTime{}}
+	for range p.Edges {
+		w.committed = append(w.committed, map[string]int{})
+	}
+	for range p.Stages {
+		w.watermarks = append(w.watermarks, element.MinTime)
+	}
+	return w
+}
+
+// did notes what a commit does to the world.
+func (j *simJournal) did(deed func(*simWorld)) {
+	if j != nil {
+		j.next.deeds = append(j.next.deeds, deed)
+	}
+}
 
 func (j *simJournal) ends(r *rand.Rand) bool {
 	return j != nil && j.ended < endsMax && r.IntN(j.chance) == 0
 }
 
-// commit writes what a fact has changed.
-func (j *simJournal) commit(s *sim, f fact, orders []order) error {
+// endsMax bounds how often a process ends, so that jobs do.
+const endsMax = 20
+
+// commit hands over what a step has changed. What is written is made of it only
+// later: nobody may change it meanwhile.
+func (j *simJournal) commit(s *sim) {
 	if j == nil {
-		return nil
+		return
 	}
 	c := s.sched.changes()
 	if c == nil {
 		c = &journal.Commit{}
 	}
-	if done, ok := f.(bundleDone); ok {
-		for _, w := range done.shown {
-			c.Shown = append(c.Shown, journal.Shown{View: s.ending, Window: string(w)})
+	s.views.changes(c)
+	marks := slices.Clone(s.watermarks)
+	j.did(func(w *simWorld) { w.watermarks = marks })
+	j.next.Commit = c
+	next := j.next
+	j.pending, j.next = append(j.pending, &next), simCommit{}
+}
+
+// write makes the first so many pending commits durable.
+func (j *simJournal) write(n int) error {
+	for _, c := range j.pending[:n] {
+		changes, err := c.Changes()
+		if err != nil {
+			return err
+		}
+		if err := changes.Apply(j.rows); err != nil {
+			return err
+		}
+		for _, deed := range c.deeds {
+			deed(j.durable)
 		}
 	}
-	for _, o := range orders {
-		if o, ok := o.(forgetWindows); ok {
-			for _, w := range o.windows {
-				c.Shown = append(c.Shown, journal.Shown{View: o.view, Window: w, Forgotten: true})
-			}
-		}
+	j.pending = slices.Delete(j.pending, 0, n)
+	return nil
+}
+
+// work lets the disk get something done, or not.
+func (j *simJournal) work(r *rand.Rand) error {
+	if j == nil || len(j.pending) == 0 || r.IntN(j.lag) > 0 {
+		return nil
 	}
-	changes, err := c.Changes()
-	if err != nil {
-		return err
+	return j.write(1 + r.IntN(len(j.pending)))
+}
+
+// over says whether a job that is done may say so: all must be durable. Sometimes
+// its process ends before.
+func (s *sim) over() (bool, error) {
+	j := s.journal
+	if j == nil {
+		return true, nil
 	}
-	return changes.Apply(j.rows)
+	if len(j.pending) > 0 && s.rand.IntN(4) == 0 && j.ended < endsMax {
+		s.result = nil
+		return false, s.restart()
+	}
+	return true, j.write(len(j.pending))
 }
 
 // image reads everything.
@@ -112,34 +230,141 @@ func (r simRows) image(at func(element.Place) (element.Stored, error)) (*journal
 
 // restart ends the process and starts another.
 func (s *sim) restart() error {
-	s.journal.ended++
+	j := s.journal
+	j.ended++
 	for _, b := range s.running {
 		b.txn.Drop()
 		b.out.release()
+	}
+	if len(j.pending) > 0 { // of what was under way some has still been written
+		if err := j.write(s.rand.IntN(len(j.pending) + 1)); err != nil {
+			return err
+		}
+	}
+	j.lost += len(j.pending)
+	j.pending, j.next = nil, simCommit{}
+	if err := s.returnTo(j.durable); err != nil {
+		return err
 	}
 	clear(s.running)
 	clear(s.workers)
 	s.workers[nativeID] = &simWorker{}
 	s.caches, s.facts, s.wake = newSimCaches(), nil, 0
 	s.spill.Free = shuffle.NewPool(s.memory)
-	m, err := s.journal.rows.image(s.journal.disk.at)
+	m, err := j.rows.image(j.disk.at)
 	if err != nil {
 		return err
 	}
 	c := s.config
+	c.life = uint64(j.ended + 1)
 	if s.stream == nil { // which tells the time by now alone
-		c.epoch += element.EventTime(s.now / time.Millisecond)
-		s.now = 0
+		c.epoch = j.epoch + element.EventTime(s.now/time.Millisecond)
+		j.epoch, s.now = c.epoch, 0
 	}
+	s.views = newViews(s.plan, s.memory.Account("views"), c.life)
+	s.views.last()
+	s.views.restore(m)
 	s.sched = newScheduler(s.plan, c)
 	s.sched.ledger = newLedger(s.plan)
-	if err := s.obey(s.sched.resume(m)); err != nil {
-		return fmt.Errorf("start %d: %w", s.journal.ended, err)
+	var orders []order
+	if len(j.rows) == 0 {
+		orders = s.sched.start()
+	} else {
+		orders = s.sched.resume(m)
+	}
+	j.commit(s)
+	if err := s.obey(orders); err != nil {
+		return fmt.Errorf("start %d: %w", j.ended, err)
 	}
 	if s.result == nil {
 		s.facts = append(s.facts, workerReady{env: native, id: nativeID, slots: 2})
 	}
+	return s.checkWatermarks()
+}
+
+// returnTo makes the world what it was.
+func (s *sim) returnTo(w *simWorld) error {
+	for i := range s.committed {
+		s.committed[i] = maps.Clone(w.committed[i])
+	}
+	s.watermarks = slices.Clone(w.watermarks)
+	if s.stream != nil {
+		s.stream.shown = map[plan.StageID]map[string]string{}
+		for view, windows := range w.shown {
+			s.stream.shown[view] = maps.Clone(windows)
+		}
+		s.stream.sorted, s.stream.drained = maps.Clone(w.sorted), w.drained || s.config.drain
+	}
+	store := state.NewMemory()
+	for _, writes := range w.state {
+		txn := store.Begin()
+		if err := writes(txn); err != nil {
+			return err
+		}
+		if err := txn.Apply(0); err != nil {
+			return err
+		}
+	}
+	s.store = &simStore{Store: store, journal: s.journal}
 	return nil
+}
+
+// simStore notes what is written to the state.
+type simStore struct {
+	state.Store
+	journal *simJournal
+}
+
+// Begin implements state.Store.
+func (s *simStore) Begin() state.Txn { return &simTxn{Txn: s.Store.Begin(), journal: s.journal} }
+
+type simTxn struct {
+	state.Txn
+	journal *simJournal
+	writes  []func(state.Txn) error
+}
+
+func (t *simTxn) note(write func(state.Txn) error) error {
+	t.writes = append(t.writes, write)
+	return write(t.Txn)
+}
+
+// Append implements state.Txn.
+func (t *simTxn) Append(cell state.Cell, entry string, data []byte) error {
+	data = slices.Clone(data)
+	return t.note(func(to state.Txn) error { return to.Append(cell, entry, data) })
+}
+
+// Clear implements state.Txn.
+func (t *simTxn) Clear(cell state.Cell, entry string) error {
+	return t.note(func(to state.Txn) error { return to.Clear(cell, entry) })
+}
+
+// Replace implements state.Txn.
+func (t *simTxn) Replace(cell state.Cell, entry string, data []byte) error {
+	data = slices.Clone(data)
+	return t.note(func(to state.Txn) error { return to.Replace(cell, entry, data) })
+}
+
+// ClearAll implements state.Txn.
+func (t *simTxn) ClearAll(cell state.Cell) error {
+	return t.note(func(to state.Txn) error { return to.ClearAll(cell) })
+}
+
+// Apply implements state.Txn.
+func (t *simTxn) Apply(seq uint64) error {
+	writes := t.writes
+	t.journal.did(func(w *simWorld) {
+		w.state = append(w.state, func(to state.Txn) error {
+			for _, write := range writes {
+				if err := write(to); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	return t.Txn.Apply(seq)
 }
 
 // simRows implements state.Batch.

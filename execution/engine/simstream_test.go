@@ -28,11 +28,8 @@ import (
 const streamSeeds = 300
 
 func TestStreamSimulation(t *testing.T) {
-	seeds := uint64(streamSeeds)
-	if testing.Short() {
-		seeds = 30
-	}
-	for seed := range seeds {
+	from, step, to := seedsOf(t, streamSeeds)
+	for seed := from; seed < to; seed += step {
 		if err := simulateStream(seed); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -53,8 +50,8 @@ type simStream struct {
 	// drainAt is the turn in which the job is drained, if it comes to it.
 	drainAt, turns int
 	drained        bool
-	// shown are the windows that views have shown, by stage.
-	shown map[plan.StageID]map[string]bool
+	// shown is what the windows of views have shown last, by stage.
+	shown map[plan.StageID]map[string]string
 	// sorted is the last time of a key in a window, in the output of a TimeSort.
 	sorted map[string]element.EventTime
 }
@@ -192,18 +189,9 @@ func (s *sim) disturb() error {
 	return nil
 }
 
-// show notes the windows that a view has shown.
-func (t *simStream) show(view plan.StageID, windows [][]byte) {
-	for _, w := range windows {
-		if t.shown[view] == nil {
-			t.shown[view] = map[string]bool{}
-		}
-		t.shown[view][string(w)] = true
-	}
-}
-
 // written looks at an element that was committed.
-func (t *simStream) written(stage *plan.Stage, e *shuffle.Element) error {
+func (s *sim) written(stage *plan.Stage, e *shuffle.Element) error {
+	t := s.stream
 	if t == nil {
 		return nil
 	}
@@ -212,7 +200,9 @@ func (t *simStream) written(stage *plan.Stage, e *shuffle.Element) error {
 		if at, seen := t.sorted[id]; seen && at > e.Header.Timestamp {
 			return fmt.Errorf("stage %s: %v comes after %v", stage.Name, e.Header.Timestamp, at)
 		}
-		t.sorted[id] = e.Header.Timestamp
+		at := e.Header.Timestamp
+		t.sorted[id] = at
+		s.journal.did(func(w *simWorld) { w.sorted[id] = at })
 	}
 	return nil
 }
@@ -288,8 +278,11 @@ func (s *sim) checkViews(st *plan.Stage, window []byte) error {
 			return err
 		}
 		passed := s.sched.tracker.Output(side.View)
-		if !s.stream.shown[side.View][string(window)] && end >= passed {
+		if _, shown := s.stream.shown[side.View][string(window)]; !shown && end >= passed {
 			return fmt.Errorf("window %x is read before it is shown: the view is at %v", window, passed)
+		}
+		if err := s.checkShown(&side, window); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -372,7 +365,7 @@ func newStreamSim(seed uint64) (*sim, error) {
 		return nil, err
 	}
 	s.stream = &simStream{
-		shown: map[plan.StageID]map[string]bool{}, sorted: map[string]element.EventTime{}, drained: s.sched.config.drain,
+		shown: map[plan.StageID]map[string]string{}, sorted: map[string]element.EventTime{}, drained: s.sched.config.drain,
 	}
 	if r.IntN(3) == 0 {
 		s.stream.drainAt = 1 + r.IntN(2000)
