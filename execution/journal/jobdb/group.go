@@ -37,7 +37,11 @@ func (d *DB) writePending() {
 		bytes += group[i].bytes
 	}
 	last := group[len(group)-1].seq
-	if err := d.write(group); err != nil {
+	err := d.write(group)
+	if err == nil {
+		err = d.mark.set(last)
+	}
+	if err != nil {
 		d.settle(0, 0, fmt.Errorf("commit %d to %d in %s: %w", group[0].seq, last, d.params.Dir, err))
 		return
 	}

@@ -116,6 +116,7 @@ type DB struct {
 	// What follows belongs to the goroutine of the database.
 	metrics metrics.Set
 	refs    references
+	mark    mark
 
 	work chan struct{} // has one when there is something to do
 	done chan struct{} // closed when the goroutine has ended
@@ -185,6 +186,9 @@ func (d *DB) open() error {
 	if err := d.readAbout(); err != nil {
 		return err
 	}
+	if err := d.openMark(); err != nil {
+		return err
+	}
 	for _, kind := range journal.Kinds() {
 		if err := d.table.Scan(kind[0], kind[1], func(key, value []byte) error { return d.image.Read(key, value, d.segments.At) }); err != nil {
 			return err
@@ -228,7 +232,7 @@ var (
 
 // IsCorrupt says whether an error comes from files that are not what was written.
 func IsCorrupt(err error) bool {
-	return errors.Is(err, journal.ErrRow) || segment.IsCorrupt(err) || pebblestore.IsCorrupt(err)
+	return errors.Is(err, journal.ErrRow) || errors.Is(err, errRowsLost) || segment.IsCorrupt(err) || pebblestore.IsCorrupt(err)
 }
 
 func (d *DB) readAbout() error {
@@ -416,7 +420,7 @@ func (d *DB) Close() error {
 }
 
 func (d *DB) closeFiles() error {
-	var errs []error
+	errs := []error{d.mark.close()}
 	if d.segments != nil {
 		errs = append(errs, d.segments.Close())
 	}

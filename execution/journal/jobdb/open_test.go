@@ -2,10 +2,13 @@ package jobdb_test
 
 import (
 	"errors"
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/gorunner/gorunner/execution/journal"
 	"github.com/gorunner/gorunner/execution/journal/jobdb"
 	"github.com/gorunner/gorunner/shuffle/segment/segmenttest"
 )
@@ -34,5 +37,72 @@ func TestOpenAgain(t *testing.T) {
 	}
 	if _, err := jobdb.Open(params("another plan")); !errors.Is(err, jobdb.ErrPlan) {
 		t.Errorf("opened with another plan: %v", err)
+	}
+}
+
+// TestRowsThatAreGone: that the rows have come further is not forgotten, unless
+// what says so was being written itself.
+func TestRowsThatAreGone(t *testing.T) {
+	fs := vfs.NewMem()
+	open := func() error {
+		d, err := jobdb.Open(jobdb.Params{Dir: "job", FS: fs, Files: segmenttest.Files{FS: fs}})
+		if err != nil {
+			return err
+		}
+		seq, err := d.Append(t.Context(), &journal.Commit{Draining: true})
+		if err == nil {
+			err = d.Wait(t.Context(), seq)
+		}
+		return errors.Join(err, d.Close())
+	}
+	read := func(name string) []byte {
+		t.Helper()
+		f, err := fs.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	write := func(name string, data []byte) {
+		t.Helper()
+		f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = f.Write(data)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	before, err := vfs.Clone(fs, fs, "job", "before")
+	if err != nil || !before {
+		t.Fatal(before, err)
+	}
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	later := read("job/durable")
+	if err := fs.RemoveAll("job"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vfs.Clone(fs, fs, "before", "job"); err != nil {
+		t.Fatal(err)
+	}
+	write("job/durable", later)
+	if err := open(); !jobdb.IsCorrupt(err) || !strings.Contains(err.Error(), "end with commit 1, and there was commit 2") {
+		t.Errorf("rows are gone: %v", err)
+	}
+	for _, torn := range [][]byte{later[:5], append(append([]byte{}, later[:7]...), 9, 9, 9, 9, 9), nil} {
+		write("job/durable", torn)
+		if err := open(); err != nil {
+			t.Errorf("a mark of %x: %v", torn, err)
+		}
 	}
 }
