@@ -5,11 +5,13 @@ package survival
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -66,7 +68,8 @@ var keeper = &gateKeeper{}
 func (k *gateKeeper) reset(pass map[gate]int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.closed, k.left = make(map[gate]chan struct{}), maps.Clone(pass)
+	k.closed, k.left = make(map[gate]chan struct{}), make(map[gate]int)
+	maps.Copy(k.left, pass)
 	k.reached = make(chan gate, parts*gateCount)
 	k.sums = make(map[int]int)
 	for g := range pass {
@@ -404,5 +407,79 @@ func TestStreamsOfAnEndedServer(t *testing.T) {
 	}
 	if states, _ := r.follow(id); states[len(states)-1] != "CANCELLED" && states[len(states)-1] != "DONE" {
 		t.Errorf("%v", states)
+	}
+}
+
+// TestDamagedFiles flips a byte in each file of a suspended job. The job then ends
+// as if nothing had happened, because nobody needs the byte, or it is shown as failed
+// for the file. It never goes on from somewhere else, and goes on once the file is
+// as it was.
+func TestDamagedFiles(t *testing.T) {
+	keeper.reset(map[gate]int{atKey: 2})
+	r := newRunner(t, t.TempDir())
+	id := r.submit()
+	<-keeper.reached
+	r.end(syscall.SIGTERM)
+	keeper.open(atKey)
+	dir, kept := filepath.Join(r.dir, "data", "jobs", id), filepath.Join(t.TempDir(), "kept")
+	if err := os.CopyFS(kept, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	var from string // where the job goes on if no file is damaged
+	for _, name := range append([]string{""}, filesIn(t, kept)...) {
+		if err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(kept))); err != nil {
+			t.Fatal(err)
+		}
+		if name != "" {
+			flipByte(t, filepath.Join(dir, name))
+		}
+		keeper.reset(nil)
+		r.start()
+		states, messages := r.follow(id)
+		if name == "" {
+			i := slices.IndexFunc(messages, func(m string) bool { return strings.HasPrefix(m, "resumed from") })
+			from = messages[i]
+		}
+		switch last := states[len(states)-1]; {
+		case last == "DONE":
+			if k := r.committed(id, "keys"); k != keys || !slices.Contains(messages, from) {
+				t.Errorf("%s: committed %d keys: %q", name, k, messages)
+			}
+		case last != "FAILED" || name == "" || !strings.Contains(messages[len(messages)-1], dir):
+			t.Errorf("%s: %q", name, messages)
+		}
+		t.Logf("%s: %s", name, states[len(states)-1])
+		r.end(syscall.SIGKILL)
+	}
+	r.start()
+}
+
+func filesIn(t *testing.T, dir string) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(dir, path)
+		files = append(files, name)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// flipByte changes the byte in the middle of a file that is not empty.
+func flipByte(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err == nil && len(data) > 0 {
+		data[len(data)/2] ^= 0x10
+		err = os.WriteFile(path, data, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
