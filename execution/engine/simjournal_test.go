@@ -124,6 +124,8 @@ type simWorld struct {
 	shown      map[plan.StageID]map[string]string
 	sorted     map[string]element.EventTime
 	drained    bool
+	// clock is the processing time.
+	clock element.EventTime
 	// state are the writes of all transactions.
 	state []func(state.Txn) error
 }
@@ -164,8 +166,8 @@ func (j *simJournal) commit(s *sim) {
 		c = &journal.Commit{}
 	}
 	s.views.changes(c)
-	marks := slices.Clone(s.watermarks)
-	j.did(func(w *simWorld) { w.watermarks = marks })
+	marks, clock := slices.Clone(s.watermarks), j.epoch+element.EventTime(s.now/time.Millisecond)
+	j.did(func(w *simWorld) { w.watermarks, w.clock = marks, clock })
 	j.next.Commit = c
 	next := j.next
 	j.pending, j.next = append(j.pending, &next), simCommit{}
@@ -257,8 +259,10 @@ func (s *sim) restart() error {
 	}
 	c := s.config
 	c.life = uint64(j.ended + 1)
-	if s.stream == nil { // which tells the time by now alone
-		c.epoch = j.epoch + element.EventTime(s.now/time.Millisecond)
+	if s.stream == nil {
+		// The clock goes back, too: what is expected of timers of processing time is
+		// true only of those that fire after all input has come.
+		c.epoch = max(j.epoch, j.durable.clock)
 		j.epoch, s.now = c.epoch, 0
 	}
 	s.views = newViews(s.plan, s.memory.Account("views"), c.life)
