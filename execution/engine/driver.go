@@ -355,7 +355,7 @@ func (d *driver) addNative() error {
 func (d *driver) startWorker(ctx context.Context, env plan.EnvironmentID) fact {
 	w, err := d.opts.Host.StartWorker(ctx, env)
 	if err != nil {
-		return workerRefused{env: env, err: err}
+		return workerRefused{env: env, err: err, ended: errors.Is(err, harness.ErrWorkerLost)}
 	}
 	d.addWorker(env, w)
 	d.send(workerReady{env: env, id: w.ID(), slots: w.Slots()})

@@ -36,6 +36,8 @@ type workerGone struct {
 type workerRefused struct {
 	env plan.EnvironmentID
 	err error
+	// ended says that its process ended before it had connected.
+	ended bool
 }
 
 // bundleDone says that a bundle has finished. Step makes it a commit.

@@ -11,9 +11,14 @@ import (
 type restarts struct {
 	// at is when those within the window were lost, due when those come that wait.
 	at, due []time.Duration
-	// barren counts them since the last commit, total since the start of the job.
-	barren, total int
+	// barren counts them since the last commit, total since the start of the job;
+	// unborn are those of total that have never connected, before any was lost that had.
+	barren, total, unborn int
 }
+
+// startTries is how often the first worker of an environment is started whose process
+// ends before it connects: somebody may have killed it.
+const startTries = 3
 
 // doublings bounds the delay where nothing else does.
 const doublings = 20
@@ -100,14 +105,17 @@ func (s *scheduler) dropWorker(f workerGone) {
 }
 
 // refuseWorker deals with a worker that could not be started. One that was to
-// replace another is tried again, as if it had been lost. If that has been tried too
-// often, the job fails, or goes on for a while with those that are left.
+// replace another is tried again, as if it had been lost, and so, but not as often, is
+// one whose process has ended. If that has been tried too often, the job fails, or goes
+// on for a while with those that are left.
 func (s *scheduler) refuseWorker(f workerRefused) {
 	env := s.environment(f.env)
 	env.starting--
-	if env.restarts.total == 0 {
-		s.fail(fmt.Errorf("environment %s: start worker: %w", f.env, f.err))
-		return
+	if r := &env.restarts; r.total == r.unborn {
+		if r.unborn++; !f.ended || r.unborn == startTries {
+			s.fail(fmt.Errorf("environment %s: start worker: %w", f.env, f.err))
+			return
+		}
 	}
 	if finished(env.stages) && finished(env.callers) {
 		return

@@ -91,7 +91,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "gone":
 		return s.step(workerGone{id: harness.WorkerID(arg(0)), err: errors.New("gone")})
 	case "refused":
-		return s.step(workerRefused{env: plan.EnvironmentID(arg(0)), err: errors.New("refused")})
+		return s.step(workerRefused{env: plan.EnvironmentID(arg(0)), err: errors.New("refused"), ended: d.HasArg("ended")})
 	case "done":
 		if s.sched.bundles[bundle()] == nil {
 			d.Fatalf(t, "bundle %d is not running", bundle())
