@@ -19,6 +19,8 @@ import (
 type admin interface {
 	jobs(ctx context.Context, _ *emptypb.Empty) (*structpb.ListValue, error)
 	delete(ctx context.Context, id *wrapperspb.StringValue) (*emptypb.Empty, error)
+	savepoint(ctx context.Context, id *wrapperspb.StringValue) (*structpb.Struct, error)
+	deleteSavepoint(ctx context.Context, uri *wrapperspb.StringValue) (*emptypb.Empty, error)
 }
 
 func adminDesc() *grpc.ServiceDesc {
@@ -28,6 +30,8 @@ func adminDesc() *grpc.ServiceDesc {
 		Methods: []grpc.MethodDesc{
 			unary(jobclient.MethodJobs, admin.jobs),
 			unary(jobclient.MethodDelete, admin.delete),
+			unary(jobclient.MethodSavepoint, admin.savepoint),
+			unary(jobclient.MethodDeleteSavepoint, admin.deleteSavepoint),
 		},
 	}
 }
@@ -66,6 +70,21 @@ func (a adminService) jobs(context.Context, *emptypb.Empty) (*structpb.ListValue
 
 func (a adminService) delete(_ context.Context, id *wrapperspb.StringValue) (*emptypb.Empty, error) {
 	if err := a.server.Delete(JobID(id.GetValue())); err != nil {
+		return nil, err
+	}
+	return &emptypb.Empty{}, nil
+}
+
+func (a adminService) savepoint(ctx context.Context, id *wrapperspb.StringValue) (*structpb.Struct, error) {
+	info, err := a.server.Savepoint(ctx, JobID(id.GetValue()))
+	if err != nil {
+		return nil, err
+	}
+	return jobclient.Savepoint{URI: info.URI, Bytes: info.Bytes, Uploaded: info.Uploaded, Took: info.Took}.Struct(), nil
+}
+
+func (a adminService) deleteSavepoint(ctx context.Context, uri *wrapperspb.StringValue) (*emptypb.Empty, error) {
+	if err := a.server.DeleteSavepoint(ctx, uri.GetValue()); err != nil {
 		return nil, err
 	}
 	return &emptypb.Empty{}, nil

@@ -13,6 +13,7 @@ import (
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/gorunner/gorunner/blob/checkpoints"
 	"github.com/gorunner/gorunner/execution/engine"
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/plan"
@@ -69,8 +70,12 @@ type job struct {
 	execution Execution // guarded by mu; nil before and after execution
 	host      *host     // guarded by mu; nil before execution
 	room      room      // guarded by mu; empty before and after execution
-	cancelled string    // guarded by mu; why the job was asked to stop
-	final     finalReport
+	// keeper makes checkpoints while the job runs, if it makes any; checkpoints is how
+	// that was when it ended. Guarded by mu.
+	keeper      *checkpoints.Keeper
+	checkpoints *checkpoints.Status
+	cancelled   string // guarded by mu; why the job was asked to stop
+	final       finalReport
 }
 
 // finalReport is what remains of an execution; guarded by job.mu.
@@ -255,7 +260,7 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 	}
 	stop := s.startProgress(j, h.log)
 	defer stop()
-	return x.Run(ctx)
+	return s.keep(ctx, j, stored.journal, h.log, x.Run)
 }
 
 // end brings the job to its final state and removes what only its execution

@@ -19,6 +19,8 @@ type Options struct {
 	// Durability is what jobs outlive, unless they ask for less; default None. More
 	// needs a DataDir. Whatever it is, jobs that are found there are gone on with.
 	Durability Durability
+	// Checkpoints are those of jobs with Remote durability.
+	Checkpoints Checkpoints
 	// Memory is the bytes of data that all jobs together keep in memory before
 	// they use the disk; default a quarter of the machine's memory, or of what the
 	// process' control group allows. The process needs about as much again.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorunner/gorunner/blob/checkpoints"
 	"github.com/gorunner/gorunner/execution/engine"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/plan"
@@ -25,6 +26,9 @@ type JobInfo struct {
 	// is kept of it afterwards.
 	Memory, Disk Usage
 	Durability   Durability
+	// Checkpoints are those that this process has made of the job; nil if it makes
+	// none.
+	Checkpoints *checkpoints.Status
 }
 
 // Jobs returns pictures of the jobs that were run, oldest first.
@@ -44,7 +48,8 @@ func (s *Server) Jobs() []JobInfo {
 			Executed: status.Executed,
 			Stages:   status.Stages,
 
-			Durability: j.durability,
+			Durability:  j.durability,
+			Checkpoints: j.checkpointStatus(),
 		}
 		out[i].Memory, out[i].Disk = j.usage()
 		if state.Terminal() && j.saved != nil {

@@ -17,6 +17,7 @@ import (
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	"google.golang.org/grpc"
 
+	"github.com/gorunner/gorunner/blob"
 	"github.com/gorunner/gorunner/execution/engine"
 	"github.com/gorunner/gorunner/runner/artifact"
 )
@@ -37,6 +38,8 @@ type Server struct {
 	running sync.WaitGroup // of jobs' goroutines
 	// room is what all jobs have together.
 	room room
+	// checkpoints is where those of jobs are; nil if there are none.
+	checkpoints *blob.Store
 
 	mu       sync.Mutex
 	closed   bool                   // guarded by mu
@@ -65,6 +68,9 @@ func New(deps Deps, opts Options) (*Server, error) {
 		idle:     make(chan struct{}),
 	}
 	var err error
+	if s.opts.Durability == Remote && s.opts.Checkpoints.URI == "" && s.opts.Checkpoints.Store == nil {
+		return nil, errors.New("runner: durability remote needs a place for checkpoints")
+	}
 	if s.dir == "" {
 		if s.opts.Durability != None {
 			return nil, fmt.Errorf("runner: durability %v needs a data directory", s.opts.Durability)
@@ -105,7 +111,11 @@ func New(deps Deps, opts Options) (*Server, error) {
 
 // open makes the directories, and finds what earlier processes have left there.
 func (s *Server) open() error {
-	store, err := artifact.OpenStore(filepath.Join(s.dir, "artifacts"), s.opts.Durability != None)
+	var err error
+	if s.checkpoints, err = s.opts.Checkpoints.openStore(); err != nil {
+		return err
+	}
+	store, err := artifact.OpenStore(s.artifactsDir(), s.opts.Durability != None)
 	if err != nil {
 		return err
 	}
@@ -122,7 +132,15 @@ func (s *Server) open() error {
 	return store.Sweep()
 }
 
-func (s *Server) jobsDir() string { return filepath.Join(s.dir, "jobs") }
+// The directories of a data directory.
+const (
+	jobsName      = "jobs"
+	artifactsName = "artifacts"
+)
+
+func (s *Server) jobsDir() string { return filepath.Join(s.dir, jobsName) }
+
+func (s *Server) artifactsDir() string { return filepath.Join(s.dir, artifactsName) }
 
 func (s *Server) removeTemporary() error {
 	if !s.temporary {

@@ -230,7 +230,7 @@ func (m *machine) lives() error {
 		}
 		least = stored
 		next := filepath.Join(m.root, fmt.Sprint(n+1))
-		out, err := checkpoints.Restore(m.t.Context(), m.store, place, m.target(next), noWait)
+		out, err := checkpoints.Restore(m.t.Context(), m.store, place, m.target(next))
 		if err != nil {
 			return fmt.Errorf("life %d: %w", n, err)
 		}
@@ -330,7 +330,7 @@ func TestUploadsWhatIsNew(t *testing.T) {
 		}
 		if round == 2 {
 			dir = filepath.Join(m.root, "1")
-			if _, err := checkpoints.Restore(t.Context(), m.store, place, m.target(dir), noWait); err != nil {
+			if _, err := checkpoints.Restore(t.Context(), m.store, place, m.target(dir)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -395,7 +395,7 @@ func TestOldMachineIsFenced(t *testing.T) {
 	}
 	fresh := newMachine(t, rand.New(rand.NewPCG(2, 2)), store)
 	dir := filepath.Join(fresh.root, "0")
-	if _, err := checkpoints.Restore(t.Context(), store, place, fresh.target(dir), noWait); err != nil {
+	if _, err := checkpoints.Restore(t.Context(), store, place, fresh.target(dir)); err != nil {
 		t.Fatal(err)
 	}
 	old.queue(3, 1000)
@@ -454,14 +454,14 @@ func TestEnd(t *testing.T) {
 		t.Errorf("checkpoint after the end: %v", err)
 	}
 	dir := filepath.Join(m.root, "1")
-	if _, err := checkpoints.Restore(t.Context(), store, place, m.target(dir), noWait); !errors.Is(err, checkpoints.ErrEnded) {
+	if _, err := checkpoints.Restore(t.Context(), store, place, m.target(dir)); !errors.Is(err, checkpoints.ErrEnded) {
 		t.Errorf("restore of what has ended: %v", err)
 	}
 	named, err := checkpoints.ParsePlace(savepoint.URI)
 	if err != nil || named.URI() != savepoint.URI {
 		t.Fatalf("%s is %+v, error %v", savepoint.URI, named, err)
 	}
-	out, err := checkpoints.Restore(t.Context(), store, named, m.target(dir), noWait)
+	out, err := checkpoints.Restore(t.Context(), store, named, m.target(dir))
 	if err != nil || out.Entry.Slot != savepoint.Slot {
 		t.Fatalf("restored %+v, error %v", out, err)
 	}
@@ -479,7 +479,7 @@ func TestEnd(t *testing.T) {
 	if err != nil || fmt.Sprint(ids) != "[j]" {
 		t.Errorf("jobs %v, error %v", ids, err)
 	}
-	if _, err := checkpoints.Restore(t.Context(), store, checkpoints.Place{ID: "other"}, m.target(dir), noWait); !errors.Is(err, checkpoints.ErrNothing) {
+	if _, err := checkpoints.Restore(t.Context(), store, checkpoints.Place{ID: "other"}, m.target(dir)); !errors.Is(err, checkpoints.ErrNothing) {
 		t.Errorf("restore of nothing: %v", err)
 	}
 }

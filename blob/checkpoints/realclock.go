@@ -1,6 +1,9 @@
 package checkpoints
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 func now() time.Time { return time.Now() }
 
@@ -30,3 +33,16 @@ func (a *alarm) wait(d time.Duration, done <-chan struct{}) bool {
 }
 
 func (a *alarm) stop() { a.timer.Stop() }
+
+// patience is how long to wait before something that somebody waits for is tried
+// again.
+const patience = 200 * time.Millisecond
+
+func waitABit(ctx context.Context) error {
+	a := newAlarm()
+	defer a.stop()
+	if !a.wait(patience, ctx.Done()) {
+		return context.Cause(ctx)
+	}
+	return nil
+}

@@ -177,10 +177,9 @@ type Restored struct {
 
 // Restore takes a job over from whatever runner has it, which is fenced, and writes
 // its files: of the newest entry that is whole, or of the one in a slot other than 0.
-// Target makes an empty directory for each try. Wait is called before something that
-// has failed is tried again.
-func Restore(ctx context.Context, store *blob.Store, p Place, target func() (Target, error), wait func(context.Context) error) (*Restored, error) {
-	out, err := restore(ctx, store, p, target, wait)
+// Target makes an empty directory for each try.
+func Restore(ctx context.Context, store *blob.Store, p Place, target func() (Target, error)) (*Restored, error) {
+	out, err := restore(ctx, store, p, target, waitABit)
 	if err != nil {
 		return nil, fmt.Errorf("restore %s: %w", p.URI(), err)
 	}
@@ -228,6 +227,55 @@ func restore(ctx context.Context, store *blob.Store, p Place, target func() (Tar
 		found, err = x.Continue(ctx, r, r.Reject(fetchErr.Error()), wait)
 	}
 	return nil, err
+}
+
+// Delete deletes a savepoint of a job that has ended, and its files. Those of a job
+// that runs, its [Keeper] forgets.
+func Delete(ctx context.Context, store *blob.Store, p Place) error {
+	if err := deleteSavepoint(ctx, store, p); err != nil {
+		return fmt.Errorf("delete %s: %w", p.URI(), err)
+	}
+	return nil
+}
+
+// ErrRuns says that a job has not ended, as far as is known: whoever has it deletes
+// its savepoints.
+var ErrRuns = errors.New("the job has not ended")
+
+func deleteSavepoint(ctx context.Context, store *blob.Store, p Place) error {
+	x := New(store, Prefix(p.ID), nil)
+	switch e, err := x.Entry(ctx, p.Slot); {
+	case err != nil:
+		return err
+	case e.Kind != checkpoint.Savepoint:
+		return fmt.Errorf("%w: it is a %s", ErrNothing, e.Kind)
+	}
+	switch log, err := ReadLog(ctx, store, p.ID); {
+	case err != nil:
+		return err
+	case !log.Ended():
+		return ErrRuns
+	}
+	_, found, err := x.Recover(ctx, p.ID, NewRunner(NewLineage()), waitABit)
+	if err != nil {
+		return err
+	}
+	cfg := checkpoint.DefaultConfig()
+	cfg.Interval = 0
+	c := checkpoint.NewCoordinator(cfg, now(), found)
+	c.AssumeEnded()
+	acts := c.Step(now(), checkpoint.Forget{Slot: p.Slot})
+	for len(acts) > 0 {
+		act := acts[0]
+		acts = acts[1:]
+		if report, ok := act.(checkpoint.Report); ok {
+			return errors.New(report.Problem)
+		}
+		if o := x.Do(ctx, act); checkpoint.IsAnswered(act) {
+			acts = append(acts, c.Step(now(), o)...)
+		}
+	}
+	return nil
 }
 
 func problems(r *checkpoint.Recovered) []error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gorunner/gorunner/runner"
 	"github.com/gorunner/gorunner/runner/jobclient"
 )
 
@@ -42,7 +43,7 @@ and fire, timers go off. A cancelled job stops at once.`,
 	fl.SortFlags = false
 	fl.StringVar(&f.endpoint, "endpoint", "127.0.0.1:8073", "host:port of the server's Job API")
 	fl.DurationVar(&f.timeout, "timeout", 10*time.Second, "how long the server may take to answer")
-	cmd.AddCommand(newJobList(&f), newJobState(&f), newJobCancel(&f), newJobDrain(&f), newJobDelete(&f))
+	cmd.AddCommand(newJobList(&f), newJobState(&f), newJobCancel(&f), newJobDrain(&f), newJobDelete(&f), newJobRestore())
 	return cmd
 }
 
@@ -168,4 +169,39 @@ func oneJob(cmd *cobra.Command, args []string) error {
 		return fmt.Errorf("%s: want the id of one job, as `gorunner job list` prints it", cmd.CommandPath())
 	}
 	return nil
+}
+
+func newJobRestore() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "restore URI",
+		Short: "Take jobs over from another machine, for the next server on a data directory",
+		Long: `Take jobs over from another machine: fetch them from a store of checkpoints into a
+data directory that no server uses, for the next one to go on with them. If the
+other machine still lives, it loses the jobs when it makes its next checkpoint.
+
+    gorunner job restore s3://bucket/prefix --data-dir=DIR             all that have not ended
+    gorunner job restore s3://bucket/prefix/jobs/JOB --data-dir=DIR    one, from its last checkpoint
+
+A checkpoint or savepoint is named by the URI that was told when it was made.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if dir == "" {
+				return errors.New("--data-dir: say where the jobs are to go")
+			}
+			log, err := newLogger(cmd.ErrOrStderr(), "dev", "info")
+			if err != nil {
+				return err
+			}
+			ids, err := runner.Restore(cmd.Context(), runner.RestoreParams{DataDir: dir, URI: args[0], Log: log})
+			for _, id := range ids {
+				if _, printErr := fmt.Fprintln(cmd.OutOrStdout(), id); printErr != nil {
+					return errors.Join(err, printErr)
+				}
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&dir, "data-dir", "", "the data directory of the server that is to go on with the jobs")
+	return cmd
 }

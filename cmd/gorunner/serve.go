@@ -34,6 +34,10 @@ type config struct {
 	dataDir string
 	// durability is a level's name, or empty for the one that goes with dataDir.
 	durability string
+	// checkpoints are where and when those of jobs are made, restore what is to be
+	// restored first.
+	checkpoints runner.Checkpoints
+	restore     string
 	// memory is that of the process; 0 is the default. disk is that of its data.
 	memory, disk      int64
 	workers           int
@@ -85,7 +89,11 @@ container (DOCKER), or in a worker pool (EXTERNAL).`,
 	fl.StringVar(&c.http, "http", "127.0.0.1:8074", "host:port of HTTP: health, metrics, jobs, profiles; or off")
 	fl.StringVar(&c.advertise, "advertise", "", "host:port that clients and workers are told; default that of --listen")
 	fl.StringVar(&c.dataDir, "data-dir", "", "directory of jobs, artifacts and the data that memory has no room for; default a temporary one, on disk if there is any: /var/tmp where the system's directory lies in memory")
-	fl.StringVar(&c.durability, "durability", "", "what jobs outlive, unless they ask for less: none; local, the end of the server and of the machine: the next one on the --data-dir goes on with them; default local with a --data-dir, else none")
+	fl.StringVar(&c.durability, "durability", "", "what jobs outlive, unless they ask for less: none; local, the end of the server and of the machine: the next one on the --data-dir goes on with them; remote, the loss of the machine: checkpoints go to --checkpoint-uri; default remote with both of these, local with a --data-dir, else none")
+	fl.StringVar(&c.checkpoints.URI, "checkpoint-uri", "", "where checkpoints and savepoints of jobs go: s3://bucket/prefix or file:///dir")
+	fl.DurationVar(&c.checkpoints.Interval, "checkpoint-interval", time.Minute, "time between checkpoints of a job")
+	fl.IntVar(&c.checkpoints.Retain, "checkpoint-retain", 3, "checkpoints of a job that are kept")
+	fl.StringVar(&c.restore, "restore", "", "take jobs over from another machine before serving: the URI of a store of checkpoints, of a job in it (STORE/jobs/JOB), or of a checkpoint; jobs that are in the --data-dir already, or have ended, are left alone")
 	fl.StringVar(&memory, "memory", "", "memory that the server aims to stay below, such as 4GiB; six tenths of it are for data, beyond which data goes to disk; default half of the machine's, or of the control group's")
 	fl.StringVar(&disk, "disk", "", "disk that the data of jobs may take, such as 100GiB; default three quarters of what is free")
 	fl.IntVar(&c.workers, "workers", 1, "workers of each environment of jobs that do not say; -1 is one for each core")
@@ -120,6 +128,16 @@ func (c *config) check() error {
 	if _, err := c.level(); err != nil {
 		return err
 	}
+	switch {
+	case c.checkpoints.Interval <= 0:
+		return fmt.Errorf("--checkpoint-interval: %v; give a time", c.checkpoints.Interval)
+	case c.checkpoints.Retain < 1:
+		return fmt.Errorf("--checkpoint-retain: %d; at least the last one is kept", c.checkpoints.Retain)
+	case c.checkpoints.URI != "" && c.dataDir == "":
+		return errors.New("--checkpoint-uri: checkpoints are made of what is in a --data-dir: give one")
+	case c.restore != "" && c.dataDir == "":
+		return errors.New("--restore: give the jobs a place with --data-dir")
+	}
 	if c.advertise != "" {
 		if _, _, err := net.SplitHostPort(c.advertise); err != nil {
 			return fmt.Errorf("--advertise: %w", err)
@@ -130,18 +148,21 @@ func (c *config) check() error {
 
 // level is the durability that the settings mean.
 func (c *config) level() (runner.Durability, error) {
-	if c.durability == "" {
-		if c.dataDir == "" {
-			return runner.None, nil
-		}
+	switch {
+	case c.durability != "":
+	case c.dataDir == "":
+		return runner.None, nil
+	case c.checkpoints.URI == "":
 		return runner.Local, nil
+	default:
+		return runner.Remote, nil
 	}
 	d, err := runner.ParseDurability(c.durability)
 	switch {
 	case err != nil:
 		return d, fmt.Errorf("--durability: %w", err)
-	case d == runner.Remote:
-		return d, errors.New("--durability=remote is not supported yet")
+	case d == runner.Remote && c.checkpoints.URI == "":
+		return d, errors.New("--durability=remote: give the checkpoints a place with --checkpoint-uri")
 	case d != runner.None && c.dataDir == "":
 		return d, fmt.Errorf("--durability=%v: give the jobs a place with --data-dir", d)
 	}
@@ -164,6 +185,11 @@ func serve(ctx context.Context, c config) (err error) {
 	}
 	defer func() { err = errors.Join(err, stopProfile()) }()
 	memory := c.limitMemory()
+	if c.restore != "" {
+		if _, err := runner.Restore(ctx, runner.RestoreParams{DataDir: c.dataDir, URI: c.restore, Log: log}); err != nil {
+			return err
+		}
+	}
 	// HTTP first: who reaches the Job API reaches both.
 	webListener, err := listenHTTP(c, log)
 	if err != nil {
@@ -176,6 +202,7 @@ func serve(ctx context.Context, c config) (err error) {
 	s, err := runner.NewServer(runner.Options{
 		DataDir:         c.dataDir,
 		Durability:      durability,
+		Checkpoints:     c.checkpoints,
 		Memory:          memory,
 		Disk:            c.disk,
 		Endpoint:        c.advertise,

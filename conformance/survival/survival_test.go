@@ -154,9 +154,13 @@ func wantSums() map[int]int {
 
 // runner is the server of a test, one process after the other.
 type runner struct {
-	t        *testing.T
-	bin      string
-	dir      string
+	t   *testing.T
+	bin string
+	dir string
+	// data is the name of the data directory in dir, args what else the server is
+	// told.
+	data     string
+	args     []string
 	endpoint string
 	process  *subprocess.Process
 	starts   int
@@ -164,7 +168,7 @@ type runner struct {
 	jobs     jobpb.JobServiceClient
 }
 
-func newRunner(t *testing.T, dir string) *runner {
+func newRunner(t *testing.T, dir string, args ...string) *runner {
 	t.Helper()
 	if os.Getenv("GORUNNER_CONFORMANCE") == "none" {
 		t.Skip("not part of GORUNNER_CONFORMANCE=none")
@@ -173,7 +177,7 @@ func newRunner(t *testing.T, dir string) *runner {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &runner{t: t, bin: serverBinary(t), dir: dir, endpoint: endpoint}
+	r := &runner{t: t, bin: serverBinary(t), dir: dir, data: "data", args: args, endpoint: endpoint}
 	r.conn, err = grpc.NewClient("passthrough:///"+endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
 	if err != nil {
@@ -219,7 +223,7 @@ func (r *runner) start() {
 	var err error
 	r.process, err = subprocess.Start(r.t.Context(), subprocess.Spec{
 		Path: r.bin,
-		Args: []string{"serve", "--listen=" + r.endpoint, "--http=off", "--data-dir=" + filepath.Join(r.dir, "data")},
+		Args: append([]string{"serve", "--listen=" + r.endpoint, "--http=off", "--data-dir=" + filepath.Join(r.dir, r.data)}, r.args...),
 		Log:  filepath.Join(r.dir, fmt.Sprintf("server-%d.log", r.starts)),
 		Addr: r.endpoint,
 	})

@@ -145,6 +145,10 @@ func NewCoordinator(cfg Config, now time.Time, r *Recovered) *Coordinator {
 // Epoch is that of the coordinator.
 func (c *Coordinator) Epoch() Epoch { return c.self.Epoch }
 
+// AssumeEnded makes the coordinator one that only deletes, of a job whose log says
+// that it has ended. It is called before the first Step.
+func (c *Coordinator) AssumeEnded() { c.end, c.ended = &End{Keep: true}, true }
+
 // Ended reports whether the job has ended, and nothing is left to do.
 func (c *Coordinator) Ended() bool {
 	return c.ended && c.phase == idle && !c.collect.running && !c.hasGarbage()

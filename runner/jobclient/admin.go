@@ -15,12 +15,16 @@ import (
 // What Beam's Job API has no call for, a server of gorunner offers beside it, at
 // the same address:
 //
-//	Jobs(Empty) ListValue       the jobs, each a Struct: see [Detail]
-//	Delete(StringValue) Empty   forget a job that has ended, and remove its files
+//	Jobs(Empty) ListValue               the jobs, each a Struct: see [Detail]
+//	Delete(StringValue) Empty           forget a job that has ended, and remove its files
+//	Savepoint(StringValue) Struct       make a savepoint of a job: see [Savepoint]
+//	DeleteSavepoint(StringValue) Empty  delete the one with the URI
 const (
-	AdminService = "gorunner.Admin"
-	MethodJobs   = "Jobs"
-	MethodDelete = "Delete"
+	AdminService          = "gorunner.Admin"
+	MethodJobs            = "Jobs"
+	MethodDelete          = "Delete"
+	MethodSavepoint       = "Savepoint"
+	MethodDeleteSavepoint = "DeleteSavepoint"
 )
 
 // Detail is a job with what only a server of gorunner tells of it.
@@ -97,6 +101,57 @@ func (c *Client) Delete(ctx context.Context, id string) error {
 	err := c.conn.Invoke(ctx, "/"+AdminService+"/"+MethodDelete, wrapperspb.String(id), &emptypb.Empty{})
 	if err != nil {
 		return c.plain(fmt.Sprintf("delete job %s", id), err)
+	}
+	return nil
+}
+
+// Savepoint is a savepoint that was made.
+type Savepoint struct {
+	// URI names it.
+	URI string
+	// Bytes is the size of all its files, Uploaded of those that were not there yet.
+	Bytes, Uploaded int64
+	// Took is how long it took.
+	Took time.Duration
+}
+
+// The fields of a Savepoint as a Struct.
+const (
+	fieldURI      = "uri"
+	fieldBytes    = "bytes"
+	fieldUploaded = "uploaded_bytes"
+	fieldTook     = "took_seconds"
+)
+
+// Struct is the savepoint as it is sent.
+func (s Savepoint) Struct() *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{
+		fieldURI:      structpb.NewStringValue(s.URI),
+		fieldBytes:    structpb.NewNumberValue(float64(s.Bytes)),
+		fieldUploaded: structpb.NewNumberValue(float64(s.Uploaded)),
+		fieldTook:     structpb.NewNumberValue(s.Took.Seconds()),
+	}}
+}
+
+// MakeSavepoint makes a savepoint of a running job, and returns when it is there.
+func (c *Client) MakeSavepoint(ctx context.Context, id string) (Savepoint, error) {
+	var out structpb.Struct
+	if err := c.conn.Invoke(ctx, "/"+AdminService+"/"+MethodSavepoint, wrapperspb.String(id), &out); err != nil {
+		return Savepoint{}, c.plain(fmt.Sprintf("make savepoint of job %s", id), err)
+	}
+	f := out.GetFields()
+	return Savepoint{
+		URI: f[fieldURI].GetStringValue(), Bytes: int64(f[fieldBytes].GetNumberValue()), Uploaded: int64(f[fieldUploaded].GetNumberValue()),
+		Took: time.Duration(f[fieldTook].GetNumberValue() * float64(time.Second)),
+	}, nil
+}
+
+// DeleteSavepoint deletes the savepoint with a URI, of a job that runs on the
+// server or of one that has ended.
+func (c *Client) DeleteSavepoint(ctx context.Context, uri string) error {
+	err := c.conn.Invoke(ctx, "/"+AdminService+"/"+MethodDeleteSavepoint, wrapperspb.String(uri), &emptypb.Empty{})
+	if err != nil {
+		return c.plain(fmt.Sprintf("delete savepoint %s", uri), err)
 	}
 	return nil
 }

@@ -116,6 +116,13 @@ func Open(path string) (Dir, error) {
 	return d, err
 }
 
+// Description are the names of the files that say what the job is and how far it has
+// come in its life: another machine needs them to go on with it.
+func Description() []string { return []string{fileJob, fileLife} }
+
+// Sync makes the names in a directory last.
+func Sync(path string) error { return syncDir(path) }
+
 // Path is where the directory is.
 func (d Dir) Path() string { return d.path }
 
