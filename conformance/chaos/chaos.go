@@ -12,6 +12,7 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/gorunner/gorunner/internal/subprocess"
 )
@@ -88,17 +90,52 @@ func (r *Runner) Restart(ctx context.Context) error {
 		return errors.New("start the runner: it is alive")
 	}
 	r.lives++
+	var err error
+	for range portTries {
+		log := filepath.Join(r.spec.Dir, fmt.Sprintf("runner.%d.log", r.lives))
+		if r.process, err = r.start(ctx, log); err == nil {
+			return nil
+		}
+		// A child that was being made when its parent was killed has the parent's ports
+		// until it becomes another program.
+		if text, _ := os.ReadFile(log); !bytes.Contains(text, []byte("address already in use")) {
+			break
+		}
+	}
+	return fmt.Errorf("life %d of the runner: %w", r.lives, err)
+}
+
+// portTries is how often a runner is started whose ports are not free yet.
+const portTries = 20
+
+// start starts the process, and returns when it answers.
+func (r *Runner) start(ctx context.Context, log string) (*subprocess.Process, error) {
 	args := []string{"serve", "--listen=" + r.Address, "--http=" + r.HTTP, "--data-dir=" + r.Data(), "--log-kind=text"}
 	p, err := subprocess.Start(ctx, subprocess.Spec{
-		Path: r.spec.Binary, Args: append(args, r.spec.Args...), Env: r.spec.Env, Addr: r.Address,
-		Log: filepath.Join(r.spec.Dir, fmt.Sprintf("runner.%d.log", r.lives)),
+		Path: r.spec.Binary, Args: append(args, r.spec.Args...), Env: r.spec.Env, Addr: r.Address, Log: log,
 	})
 	if err != nil {
-		return fmt.Errorf("life %d of the runner: %w", r.lives, err)
+		return nil, err
 	}
-	r.process = p
-	return nil
+	// That the port can be reached says little: it is opened first of all.
+	tick := time.NewTicker(readyInterval)
+	defer tick.Stop()
+	for {
+		if _, err := r.get(ctx, "/healthz"); err == nil {
+			return p, nil
+		}
+		select {
+		case <-p.Done():
+			return nil, fmt.Errorf("it has ended at once: see %s", log)
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), p.Stop())
+		case <-tick.C:
+		}
+	}
 }
+
+// readyInterval is how often a runner that starts is asked whether it is there.
+const readyInterval = 10 * time.Millisecond
 
 // PID is the process of this life; 0 if there is none.
 func (r *Runner) PID() int {

@@ -356,7 +356,7 @@ func (s *sim) run() error {
 		s.sched.ledger = newLedger(s.plan)
 	}
 	orders := s.sched.start()
-	s.journal.commit(s)
+	s.journal.commit(s, nil)
 	if err := s.obey(orders); err != nil {
 		return err
 	}
@@ -413,6 +413,7 @@ func (s *sim) turn() error {
 }
 
 func (s *sim) tell(f fact) error {
+	var committed state.Txn
 	if done, ok := f.(bundleDone); ok {
 		b := s.running[done.id]
 		s.updateCaches(done.id, true)
@@ -421,9 +422,7 @@ func (s *sim) tell(f fact) error {
 		if b.out.pipe.consumes {
 			s.spill.Give(b.order.input)
 		}
-		if err := b.txn.Apply(0); err != nil {
-			return err
-		}
+		committed = b.txn
 		if err := s.showViews(b, &done); err != nil {
 			return err
 		}
@@ -456,7 +455,12 @@ func (s *sim) tell(f fact) error {
 	if err := s.checkWatermarks(); err != nil {
 		return err
 	}
-	s.journal.commit(s)
+	seq := s.journal.commit(s, committed)
+	if committed != nil {
+		if err := committed.Apply(uint64(seq)); err != nil {
+			return err
+		}
+	}
 	return s.obey(orders)
 }
 
@@ -612,6 +616,9 @@ func (s *sim) end(b *simBundle, f fact) error {
 func (s *sim) finish(b *simBundle) error {
 	b.result.Residuals = b.left
 	f, err := b.finish(&harness.Bundle{})
+	if err == nil {
+		err = b.txn.Settle()
+	}
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -15,6 +16,7 @@ import (
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
+	"github.com/gorunner/gorunner/state/statetest"
 )
 
 // Simulations in which the process ends between any two steps, again and again.
@@ -88,13 +90,14 @@ func (s *sim) keepJournal() {
 		rows: simRows{}, disk: s.disk, chance: 20 + s.rand.IntN(200), lag: []int{1, 2, 10, 50}[s.rand.IntN(4)],
 		durable: newSimWorld(s.plan), epoch: s.config.epoch,
 	}
-	s.store = &simStore{Store: state.NewMemory(), journal: s.journal}
+	s.openState(1)
 	s.views.last()
 }
 
 // simJournal has what is known of a job in another process.
 type simJournal struct {
 	rows  simRows
+	state statetest.Table
 	disk  *simDisk
 	ended int
 	// chance is how rarely the process ends: one turn in so many. lag is how rarely
@@ -104,6 +107,8 @@ type simJournal struct {
 	// what belongs to the one to come.
 	pending []*simCommit
 	next    simCommit
+	// last is the number of the last commit, written that of the last durable one.
+	last, written journal.Seq
 	// durable is the world as of the last durable commit, lost counts the commits
 	// that ended with their process.
 	durable *simWorld
@@ -126,8 +131,6 @@ type simWorld struct {
 	drained    bool
 	// clock is the processing time.
 	clock element.EventTime
-	// state are the writes of all transactions.
-	state []func(state.Txn) error
 }
 
 func newSimWorld(p *plan.Plan) *simWorld {
@@ -155,22 +158,28 @@ func (j *simJournal) ends(r *rand.Rand) bool {
 // endsMax bounds how often a process ends, so that jobs do.
 const endsMax = 20
 
-// commit hands over what a step has changed. What is written is made of it only
-// later: nobody may change it meanwhile.
-func (j *simJournal) commit(s *sim) {
+// commit hands over what a step has changed, with the state of a bundle that is
+// committed, and returns the number. What is written is made of it only later: nobody
+// may change it meanwhile.
+func (j *simJournal) commit(s *sim, of state.Txn) journal.Seq {
 	if j == nil {
-		return
+		return 0
 	}
 	c := s.sched.changes()
 	if c == nil {
 		c = &journal.Commit{}
 	}
 	s.views.changes(c)
+	if of != nil {
+		c.State = of.Changes()
+	}
 	marks, clock := slices.Clone(s.watermarks), j.epoch+element.EventTime(s.now/time.Millisecond)
 	j.did(func(w *simWorld) { w.watermarks, w.clock = marks, clock })
 	j.next.Commit = c
 	next := j.next
 	j.pending, j.next = append(j.pending, &next), simCommit{}
+	j.last++
+	return j.last
 }
 
 // write makes the first so many pending commits durable.
@@ -180,9 +189,11 @@ func (j *simJournal) write(n int) error {
 		if err != nil {
 			return err
 		}
-		if err := changes.Apply(j.rows); err != nil {
+		b := j.state.Batch()
+		if err := errors.Join(changes.Apply(j.rows), c.State.Apply(b), b.Commit()); err != nil {
 			return err
 		}
+		j.written++
 		for _, deed := range c.deeds {
 			deed(j.durable)
 		}
@@ -244,10 +255,8 @@ func (s *sim) restart() error {
 		}
 	}
 	j.lost += len(j.pending)
-	j.pending, j.next = nil, simCommit{}
-	if err := s.returnTo(j.durable); err != nil {
-		return err
-	}
+	j.pending, j.next, j.last = nil, simCommit{}, j.written
+	s.returnTo(j.durable)
 	clear(s.running)
 	clear(s.workers)
 	s.workers[nativeID] = &simWorker{}
@@ -265,6 +274,7 @@ func (s *sim) restart() error {
 		c.epoch = max(j.epoch, j.durable.clock)
 		j.epoch, s.now = c.epoch, 0
 	}
+	s.openState(c.life)
 	s.views = newViews(s.plan, s.memory.Account("views"), c.life)
 	s.views.last()
 	s.views.restore(m)
@@ -276,7 +286,7 @@ func (s *sim) restart() error {
 	} else {
 		orders = s.sched.resume(m)
 	}
-	j.commit(s)
+	j.commit(s, nil)
 	if err := s.obey(orders); err != nil {
 		return fmt.Errorf("start %d: %w", j.ended, err)
 	}
@@ -287,7 +297,7 @@ func (s *sim) restart() error {
 }
 
 // returnTo makes the world what it was.
-func (s *sim) returnTo(w *simWorld) error {
+func (s *sim) returnTo(w *simWorld) {
 	for i := range s.committed {
 		s.committed[i] = maps.Clone(w.committed[i])
 	}
@@ -299,76 +309,19 @@ func (s *sim) returnTo(w *simWorld) error {
 		}
 		s.stream.sorted, s.stream.drained = maps.Clone(w.sorted), w.drained || s.config.drain
 	}
-	store := state.NewMemory()
-	for _, writes := range w.state {
-		txn := store.Begin()
-		if err := writes(txn); err != nil {
-			return err
-		}
-		if err := txn.Apply(0); err != nil {
-			return err
-		}
-	}
-	s.store = &simStore{Store: store, journal: s.journal}
-	return nil
 }
 
-// simStore notes what is written to the state.
-type simStore struct {
-	state.Store
-	journal *simJournal
-}
-
-// Begin implements state.Store.
-func (s *simStore) Begin() state.Txn { return &simTxn{Txn: s.Store.Begin(), journal: s.journal} }
-
-type simTxn struct {
-	state.Txn
-	journal *simJournal
-	writes  []func(state.Txn) error
-}
-
-func (t *simTxn) note(write func(state.Txn) error) error {
-	t.writes = append(t.writes, write)
-	return write(t.Txn)
-}
-
-// Append implements state.Txn.
-func (t *simTxn) Append(cell state.Cell, entry string, data []byte) error {
-	data = slices.Clone(data)
-	return t.note(func(to state.Txn) error { return to.Append(cell, entry, data) })
-}
-
-// Clear implements state.Txn.
-func (t *simTxn) Clear(cell state.Cell, entry string) error {
-	return t.note(func(to state.Txn) error { return to.Clear(cell, entry) })
-}
-
-// Replace implements state.Txn.
-func (t *simTxn) Replace(cell state.Cell, entry string, data []byte) error {
-	data = slices.Clone(data)
-	return t.note(func(to state.Txn) error { return to.Replace(cell, entry, data) })
-}
-
-// ClearAll implements state.Txn.
-func (t *simTxn) ClearAll(cell state.Cell) error {
-	return t.note(func(to state.Txn) error { return to.ClearAll(cell) })
-}
-
-// Apply implements state.Txn.
-func (t *simTxn) Apply(seq uint64) error {
-	writes := t.writes
-	t.journal.did(func(w *simWorld) {
-		w.state = append(w.state, func(to state.Txn) error {
-			for _, write := range writes {
-				if err := write(to); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+// openState opens the state as this process has it.
+func (s *sim) openState(life uint64) {
+	j := s.journal
+	room := []int64{0, 500, 1 << 30}[s.rand.IntN(3)]
+	s.store = state.New(state.Params{
+		Over: func(used int64) bool { return used > room }, BatchBytes: 100, LoadBytes: 50,
+		Lasting: &state.Lasting{
+			Table: &j.state, Epoch: life, Durable: func() uint64 { return uint64(j.written) },
+			Wait: func(seq uint64) error { return j.write(int(max(journal.Seq(seq), j.written) - j.written)) },
+		},
 	})
-	return t.Txn.Apply(seq)
 }
 
 // simRows implements state.Batch.
