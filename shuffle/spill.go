@@ -16,9 +16,6 @@ type Disk interface {
 	// when it returns. If there are several, what is returned may be an
 	// [element.Parted].
 	Store(parts ...[]byte) (element.Stored, error)
-	// StoreAll writes several things, each to be loaded by itself, in one go. They
-	// are the caller's again when it returns.
-	StoreAll(data [][]byte) ([]element.Stored, error)
 }
 
 // ErrDisk is wrapped by all errors of a disk: it is full, has no quota left,
@@ -28,10 +25,10 @@ var ErrDisk = errors.New("disk")
 // Spill decides what of a job's data stays in memory. The zero value, and nil,
 // keep everything there. It is immutable and safe for concurrent use.
 //
-// Data that lasts is stored whether there is room or not, before the bundle that
-// has written it commits: then another process can go on from it. It stays in
-// memory as well, as long as there is room. What is small is not stored, since a
-// place on disk takes about as much: it is written with the commit.
+// Data that is to last is stored whether there is room or not, see [Later], so that
+// another process can go on from it. It stays in memory as well, as long as there is
+// room. What is small is written with the commit instead, since a place on disk takes
+// about as much.
 type Spill struct {
 	// Memory is the job's budget; nil is none.
 	Memory *Budget
@@ -46,9 +43,6 @@ type Spill struct {
 	// StoreMin is the size of data below which it stays in memory; default 256,
 	// where it lies takes as much, and 1 KiB if it is to last.
 	StoreMin int
-	// TogetherMin is how much there has to be of what is to last for it to be stored
-	// while there is room; default 16 KiB.
-	TogetherMin int
 	// Lasting says that what bundles hand on outlives the process.
 	Lasting bool
 }
@@ -60,11 +54,6 @@ const (
 	// lastMin: below, it is written twice, with the commit; but a region costs a
 	// microsecond, and memory as long as it is there.
 	lastMin = 1 << 10
-	// lastTogetherMin: a file that was written to has to be synced, besides that of
-	// the commits.
-	lastTogetherMin = 16 << 10
-	// lastBytes is how much is stored at a time.
-	lastBytes = 1 << 20
 )
 
 // Over says whether data goes to disk now.
@@ -120,14 +109,15 @@ func (s *Spill) Chunk(data []byte) (element.Chunk, error) {
 }
 
 // Block puts the elements of a block in their place, as Chunk does, in parts if
-// parter is not nil and there is no room. If they are to last they are stored in
-// any case, unless they are few, which waits for Last.
+// parter is not nil.
 func (s *Spill) Block(b *element.Block, parter *Parter) error {
-	over := s.takes(len(b.Data))
-	if b.Stored == nil && (over || s != nil && s.Lasting && len(b.Data) >= regionBytes) {
+	if !s.takes(len(b.Data)) {
+		return nil
+	}
+	if b.Stored == nil {
 		parts := [][]byte{b.Data}
 		var err error
-		if n := partsFor(len(b.Data)); parter != nil && over && n > 1 {
+		if n := partsFor(len(b.Data)); parter != nil && n > 1 {
 			parts, err = parter.Split(b.Data, n)
 		}
 		if err == nil {
@@ -137,8 +127,6 @@ func (s *Spill) Block(b *element.Block, parter *Parter) error {
 			return fmt.Errorf("block of %d elements: %w", b.Count, err)
 		}
 	}
-	if over {
-		b.Data = nil
-	}
+	b.Data = nil
 	return nil
 }

@@ -64,8 +64,8 @@ func (o *Output) blocks() iter.Seq[*element.Block] {
 
 // Writer collects one output of one bundle. What it holds in memory is bounded
 // by its budget: once that is exceeded, sealed blocks go to disk, and those
-// being filled together take [Spill.OpenBytes] at most. What is to last is on disk
-// in any case when it is closed.
+// being filled together take [Spill.OpenBytes] at most. What is to last
+// is on disk, or will be, when it is closed.
 type Writer struct {
 	layout *Layout
 	want   Partitions
@@ -358,9 +358,7 @@ func (w *Writer) Close() (Output, error) {
 	if err := w.sealAll(); err != nil {
 		return Output{}, err
 	}
-	if err := w.spill.Last(w.out.blocks()); err != nil {
-		return Output{}, err
-	}
+	w.spill.Last(w.out.blocks())
 	return w.out, nil
 }
 

@@ -237,7 +237,8 @@ func (x *execution) finish(b *harness.Bundle) (bundleDone, error) {
 	if f.residuals, err = x.makeResiduals(x.result.Residuals); err != nil {
 		return f, err
 	}
-	return f, x.out.pipe.spill.Last(blocksOf(f.residuals))
+	x.out.pipe.spill.Last(blocksOf(f.residuals))
+	return f, nil
 }
 
 // consumed is the input that the bundle has not given back.
@@ -341,13 +342,11 @@ func (d *driver) split(ctx context.Context, x *execution, o splitBundle) bundleS
 	}
 	f, err := x.cut(s, o.parts)
 	if err == nil {
-		err = x.last(&f)
-	}
-	if err == nil {
+		x.last(&f)
 		return f
 	}
-	// The harness has given work back that cannot be read, or not be stored. What the
-	// bundle yields is then not the whole: it must not be committed.
+	// The harness has given work back that cannot be read. What the bundle
+	// yields is then not the whole: it must not be committed.
 	x.out.fail(fmt.Errorf("split: %w", err))
 	return refused
 }
@@ -392,9 +391,9 @@ func (x *execution) cut(s harness.Split, parts int) (bundleSplit, error) {
 }
 
 // last makes the blocks last that are new because others were cut.
-func (x *execution) last(f *bundleSplit) error {
-	spill := x.out.pipe.spill
-	return errors.Join(spill.Last(eachOf(f.keep)), spill.Last(blocksOf(f.rest)))
+func (x *execution) last(f *bundleSplit) {
+	x.out.pipe.spill.Last(eachOf(f.keep))
+	x.out.pipe.spill.Last(blocksOf(f.rest))
 }
 
 // groupsOf lists the key groups of residuals, in order.

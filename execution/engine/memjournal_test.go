@@ -169,8 +169,6 @@ func (d *memDisk) Store(parts ...[]byte) (element.Stored, error) {
 	return d.simDisk.Store(parts...)
 }
 
-func (d *memDisk) StoreAll(all [][]byte) ([]element.Stored, error) { return storeEach(d, all) }
-
 func (d *memDisk) at(p element.Place) (element.Stored, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -328,7 +328,7 @@ func (s *metaSpec) run(t *rapid.T, set metaSettings) (string, *metaHost, error) 
 	live := func(opts Options) (*Job, error) {
 		opts.Memory = shuffle.NewBudget(nil, set.memory)
 		job := New(j.plan, opts)
-		job.impl.spill.StoreMin, job.impl.spill.TogetherMin = 1, 1
+		job.impl.spill.StoreMin = 1
 		job.impl.store = &frailStore{job.impl.store, host}
 		err := job.Run(ctx)
 		if err == nil {

@@ -214,9 +214,7 @@ func (op *operation) show(c group.Contents) error {
 		}
 		w.chunks = append(w.chunks, chunk)
 	}
-	if err := op.out.pipe.spill.LastChunks(w.chunks); err != nil {
-		return err
-	}
+	op.out.pipe.spill.LastChunks(w.chunks)
 	op.out.shown = append(op.out.shown, w)
 	return nil
 }

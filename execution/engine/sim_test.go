@@ -329,7 +329,7 @@ func newSim(r *rand.Rand, p *simPlan, c config) (*sim, error) {
 	s.memory = shuffle.NewBudget(nil, []int64{0, 1, 1000, 10_000}[r.IntN(4)])
 	s.disk, s.config = &simDisk{}, c
 	s.spill = &shuffle.Spill{
-		Memory: s.memory, Disk: s.disk, StoreMin: 1, TogetherMin: 1 + r.IntN(100), Free: shuffle.NewPool(s.memory), Lasting: r.IntN(2) == 0,
+		Memory: s.memory, Disk: s.disk, StoreMin: 1, Free: shuffle.NewPool(s.memory), Lasting: r.IntN(2) == 0,
 	}
 	for _, p := range s.pipes[:len(s.plan.Stages)] {
 		p.spill, p.account = s.spill, s.memory.Account("output")
@@ -741,12 +741,10 @@ func (s *sim) splitAt(b *simBundle) error {
 		split = harness.Split{LastPrimary: cut - 1, FirstResidual: cut}
 	}
 	f, err := b.cut(split, 1+s.rand.IntN(3))
-	if err == nil {
-		err = b.last(&f)
-	}
 	if err != nil {
 		return err
 	}
+	b.last(&f)
 	if !b.stage.Input.Keyed {
 		for i := range f.rest {
 			f.rest[i].delay = time.Duration(s.rand.IntN(3) * 20)

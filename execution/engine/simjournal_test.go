@@ -369,8 +369,6 @@ func (d *simDisk) Store(parts ...[]byte) (element.Stored, error) {
 	return s, nil
 }
 
-func (d *simDisk) StoreAll(all [][]byte) ([]element.Stored, error) { return storeEach(d, all) }
-
 func (d *simDisk) at(p element.Place) (element.Stored, error) {
 	if p.File >= uint64(len(d.all)) || d.all[p.File].Size() != int(p.Size) {
 		return nil, fmt.Errorf("nothing was stored at %+v", p)

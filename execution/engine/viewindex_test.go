@@ -291,8 +291,6 @@ func (d *copyingDisk) Store(parts ...[]byte) (element.Stored, error) {
 	return storedBytes{data: data, loads: &d.loads}, nil
 }
 
-func (d *copyingDisk) StoreAll(all [][]byte) ([]element.Stored, error) { return storeEach(d, all) }
-
 // TestShownViewOnDisk shows that what a window is to show goes to disk when
 // memory is short, and is read from there.
 func TestShownViewOnDisk(t *testing.T) {

@@ -55,15 +55,6 @@ func (d *fakeDisk) Store(parts ...[]byte) (element.Stored, error) {
 	return newFakeStored(d, parts), d.use()
 }
 
-func (d *fakeDisk) StoreAll(all [][]byte) (stored []element.Stored, err error) {
-	for i := 0; i < len(all) && err == nil; i++ {
-		var s element.Stored
-		s, err = d.Store(all[i])
-		stored = append(stored, s)
-	}
-	return stored, err
-}
-
 type fakeStored struct {
 	disk *fakeDisk
 	data []byte

@@ -113,6 +113,7 @@ func drawBlock(t *rapid.T) element.Block {
 
 // model is what an image should be.
 type model struct {
+	ended   map[plan.EdgeID]bool // edges to which nothing comes any more
 	last    element.Number
 	queued  map[element.Number]journal.Block
 	timers  map[string]journal.Timer
@@ -185,8 +186,8 @@ func (m *model) park(t *rapid.T) {
 
 func (m *model) addSide(t *rapid.T) {
 	m.last++
-	b := journal.SideBlock{Edge: plan.EdgeID(rapid.IntRange(0, 2).Draw(t, "edge")), Block: drawBlock(t)}
-	if slices.Contains(m.commit.SideDone, b.Edge) {
+	b := journal.SideBlock{Edge: plan.EdgeID(rapid.IntRange(0, 9).Draw(t, "edge")), Block: drawBlock(t)}
+	if m.ended[b.Edge] {
 		return
 	}
 	b.Number = m.last
@@ -195,11 +196,12 @@ func (m *model) addSide(t *rapid.T) {
 }
 
 func (m *model) endSide(t *rapid.T) {
-	e := plan.EdgeID(rapid.IntRange(0, 2).Draw(t, "edge"))
+	e := plan.EdgeID(rapid.IntRange(0, 9).Draw(t, "edge"))
 	if slices.ContainsFunc(m.commit.Side, func(b journal.SideBlock) bool { return b.Edge == e }) {
 		return
 	}
 	maps.DeleteFunc(m.side, func(_ string, b journal.SideBlock) bool { return b.Edge == e })
+	m.ended[e] = true
 	m.commit.SideDone = append(m.commit.SideDone, e)
 }
 
@@ -267,14 +269,19 @@ func inOrder(m *journal.Image) {
 	})
 }
 
+func newModel() *model {
+	return &model{
+		ended:  map[plan.EdgeID]bool{},
+		queued: map[element.Number]journal.Block{}, timers: map[string]journal.Timer{}, parked: map[string]journal.Parked{}, side: map[string]journal.SideBlock{},
+		shown: map[string]journal.Shown{}, stages: map[plan.StageID]journal.Stage{}, scripts: map[int]journal.Script{},
+	}
+}
+
 // Whatever is committed, the rows are an image of what has not been undone.
 func TestRowsAgainstModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := rows{}
-		m := &model{
-			queued: map[element.Number]journal.Block{}, timers: map[string]journal.Timer{}, parked: map[string]journal.Parked{}, side: map[string]journal.SideBlock{},
-			shown: map[string]journal.Shown{}, stages: map[plan.StageID]journal.Stage{}, scripts: map[int]journal.Script{},
-		}
+		m := newModel()
 		commit := func(t *rapid.T) {
 			changes, err := m.commit.Changes()
 			if err == nil {
@@ -345,5 +352,49 @@ func FuzzRead(f *testing.F) {
 		if err != nil && !errors.Is(err, journal.ErrRow) && !errors.Is(err, metrics.ErrMalformed) {
 			t.Logf("refused: %v", err)
 		}
+	})
+}
+
+// Commits in a row, merged, leave the rows that they leave one by one, and nothing
+// of what came and went in between.
+func TestMerge(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		one, merged := rows{}, rows{}
+		m := newModel()
+		var group []*journal.Commit
+		apply := func(c *journal.Commit, to rows) {
+			changes, err := c.Changes()
+			if err == nil {
+				err = changes.Apply(to)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		commit := func(t *rapid.T) {
+			c := m.commit
+			m.commit = journal.Commit{}
+			apply(&c, one)
+			group = append(group, &c)
+		}
+		finish := func(t *rapid.T) {
+			commit(t)
+			c := journal.Merge(group)
+			for _, b := range c.Queued {
+				if _, there := m.queued[b.Number]; !there {
+					t.Fatalf("block %d has been consumed", b.Number)
+				}
+			}
+			apply(c, merged)
+			group = nil
+			if diff := gocmp.Diff(one, merged); diff != "" {
+				t.Fatalf("rows differ (-one by one +merged):\n%s", diff)
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"queue": m.queue, "consume": m.consume, "timer": m.setTimer, "park": m.park, "side": m.addSide, "end side": m.endSide,
+			"show": m.show, "stage": m.moveStage, "script": m.play, "drain": m.drain, "commit": commit, "finish": finish,
+		})
+		finish(t)
 	})
 }

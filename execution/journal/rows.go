@@ -5,6 +5,7 @@ import (
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
 )
 
@@ -115,6 +116,10 @@ func appendText(b []byte, s string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
+func appendBytes(b, data []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(data))), data...)
+}
+
 func (b *Block) put(out *state.Changes) error {
 	var flags byte
 	row := make([]byte, 1, 64+inlineSize(&b.Block))
@@ -155,10 +160,20 @@ func inlineSize(b *element.Block) int {
 }
 
 func inlineChunk(c *element.Chunk) int {
-	if c.Stored != nil {
-		return 0
+	data, _ := inRow(c.Data, c.Stored)
+	return len(data)
+}
+
+// inRow returns the data that stands in a row; false if it is on disk.
+func inRow(data []byte, s element.Stored) ([]byte, bool) {
+	if s == nil {
+		return data, true
 	}
-	return len(c.Data)
+	if l, ok := s.(*shuffle.Later); ok {
+		data := l.Unwritten()
+		return data, data != nil
+	}
+	return nil, false
 }
 
 // appendBlock appends what is the same for all blocks.
@@ -169,9 +184,9 @@ func appendBlock(row []byte, flags byte, b *element.Block) ([]byte, byte, error)
 		flags |= hasWindow
 		row = appendText(row, string(b.Window))
 	}
-	if b.Stored == nil {
+	if data, ok := inRow(b.Data, b.Stored); ok {
 		flags |= hasData
-		row = appendText(row, string(b.Data))
+		row = appendBytes(row, data)
 	} else {
 		var err error
 		if row, err = appendPlace(row, b.Stored); err != nil {
@@ -195,8 +210,8 @@ func appendBlock(row []byte, flags byte, b *element.Block) ([]byte, byte, error)
 func appendChunks(row []byte, chunks []element.Chunk) ([]byte, error) {
 	row = binary.AppendUvarint(row, uint64(len(chunks)))
 	for i := range chunks {
-		if chunks[i].Stored == nil {
-			row = appendText(append(row, 0), string(chunks[i].Data))
+		if data, ok := inRow(chunks[i].Data, chunks[i].Stored); ok {
+			row = appendBytes(append(row, 0), data)
 			continue
 		}
 		var err error

@@ -3,11 +3,13 @@
 //
 // # Protocol
 //
-//  1. Whoever executes a bundle stores what is large in segments ([DB.Disk]).
+//  1. Whoever executes a bundle says what of it is to last ([shuffle.Later]), or
+//     stores it in segments ([DB.Disk]) if memory has no room for it.
 //  2. The job's loop makes the commit true in memory, and hands it over
 //     ([DB.Append]), which does not wait for the disk.
-//  3. The goroutine of the database takes all that has come, a group, and syncs the
-//     segments. So nothing that a row will refer to can be missing when it is.
+//  3. The goroutine of the database takes all that has come, a group, stores what of
+//     it the group itself does not consume, and syncs the segments. So nothing that
+//     a row will refer to can be missing when it is.
 //  4. It writes the group as one batch, with the number of its last commit, and
 //     syncs it. The batch is there as a whole or not at all, and so is each commit.
 //  5. It says so to whoever waits ([DB.Wait]): only now may anything be done
@@ -64,8 +66,13 @@ type Params struct {
 	// SyncInterval is the least time between the beginnings of two groups; default 5
 	// ms, and less than 0 is none.
 	SyncInterval time.Duration
+	// IdleInterval is the same as long as nobody waits for a commit, and less than a
+	// quarter of BehindBytes was handed over: what is consumed meanwhile is never
+	// written. Default 200 ms, or none if SyncInterval is.
+	IdleInterval time.Duration
 	// BehindBytes is how much may have been handed over that is not on disk yet,
-	// beyond which who commits waits; default 64 MiB.
+	// beyond which who commits waits; default 256 MiB, or an eighth of the budget if
+	// that is less.
 	BehindBytes int64
 	// SegmentBytes is the size of a segment; default is that of package segment.
 	SegmentBytes int64
@@ -79,15 +86,25 @@ type Params struct {
 
 const (
 	syncInterval = 5 * time.Millisecond
-	behindBytes  = 64 << 20
+	idleInterval = 200 * time.Millisecond
+	behindBytes  = 256 << 20
+	behindLeast  = 1 << 20
+	memoryShare  = 8
+	// behindShare of what may be handed over makes a group urgent.
+	behindShare = 4
+	// togetherMin is what there has to be in a group for it to be stored in segments:
+	// one that was written to has to be synced, besides the log. storeBytes is what is
+	// stored at a time.
+	togetherMin = 16 << 10
+	storeBytes  = 1 << 20
 )
 
 func (p Params) withDefaults() Params {
 	if p.SyncInterval == 0 {
 		p.SyncInterval = syncInterval
 	}
-	if p.BehindBytes == 0 {
-		p.BehindBytes = behindBytes
+	if p.IdleInterval == 0 && p.SyncInterval > 0 {
+		p.IdleInterval = idleInterval
 	}
 	if p.FS == nil {
 		p.FS = vfs.Default
@@ -97,6 +114,12 @@ func (p Params) withDefaults() Params {
 	}
 	if p.Memory == nil {
 		p.Memory = shuffle.NewBudget(nil, 0)
+	}
+	if p.BehindBytes == 0 {
+		p.BehindBytes = behindBytes
+		if limit := p.Memory.Limit(); limit > 0 {
+			p.BehindBytes = min(p.BehindBytes, max(limit/memoryShare, behindLeast))
+		}
 	}
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
@@ -119,8 +142,10 @@ type DB struct {
 	mark    mark
 
 	work chan struct{} // has one when there is something to do
-	done chan struct{} // closed when the goroutine has ended
-	held atomic.Bool   // there is a snapshot
+	// hurry has one when it may have become urgent.
+	hurry chan struct{}
+	done  chan struct{} // closed when the goroutine has ended
+	held  atomic.Bool   // there is a snapshot
 
 	mu      sync.Mutex
 	pending []pending   // guarded by mu; what was handed over
@@ -130,6 +155,7 @@ type DB struct {
 	failed  error       // guarded by mu
 	closing bool        // guarded by mu
 	asked   []*asked    // guarded by mu; snapshots that are to be made
+	waiting int         // guarded by mu; those who wait for commits
 	// moved is closed and made anew when what is guarded by mu has changed for
 	// those who wait; guarded by mu.
 	moved chan struct{}
@@ -154,7 +180,7 @@ func Open(p Params) (*DB, error) {
 	p = p.withDefaults()
 	d := &DB{
 		params: p, image: &journal.Image{}, refs: newReferences(),
-		work: make(chan struct{}, 1), done: make(chan struct{}), moved: make(chan struct{}),
+		work: make(chan struct{}, 1), hurry: make(chan struct{}, 1), done: make(chan struct{}), moved: make(chan struct{}),
 	}
 	var err error
 	if d.table, err = pebblestore.Open(pebblestore.Params{
@@ -340,7 +366,9 @@ func (d *DB) Append(ctx context.Context, c *journal.Commit) (journal.Seq, error)
 	d.last++
 	p := pending{d.last, c, int64(c.Bytes())}
 	d.pending = append(d.pending, p)
-	d.behind += p.bytes
+	if d.behind += p.bytes; d.behind > d.params.BehindBytes/behindShare {
+		d.hurried()
+	}
 	d.wake()
 	return p.seq, nil
 }
@@ -376,10 +404,13 @@ func (d *DB) Durable() journal.Seq {
 func (d *DB) Wait(ctx context.Context, seq journal.Seq) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.waiting++
+	defer func() { d.waiting-- }()
 	for d.durable < seq {
 		if d.failed != nil {
 			return d.failed
 		}
+		d.hurried()
 		if err := d.await(ctx); err != nil {
 			return err
 		}
@@ -414,6 +445,7 @@ func (d *DB) Close() error {
 		<-d.done
 		return nil
 	}
+	d.hurried()
 	close(d.work)
 	<-d.done
 	return d.closeFiles()

@@ -20,6 +20,7 @@ import (
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/execution/timer"
 	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
 )
 
@@ -108,14 +109,10 @@ func (l *life) chunk() (element.Chunk, error) {
 	case 0:
 		return element.Chunk{Data: data[:min(len(data), 1000)]}, nil
 	case 1:
-		s, err := l.db.Disk().Store(data)
-		return element.Chunk{Stored: s}, err
+		return element.Chunk{Stored: shuffle.NewLater(data)}, nil
 	}
-	all, err := l.db.Disk().StoreAll([][]byte{data[len(data)/2:], data, data[:len(data)/2]})
-	if err != nil {
-		return element.Chunk{}, err
-	}
-	return element.Chunk{Stored: all[1]}, nil
+	s, err := l.db.Disk().Store(data)
+	return element.Chunk{Stored: s}, err
 }
 
 func (l *life) chunks() (chunks []element.Chunk, err error) {

@@ -4,6 +4,7 @@ import (
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/journal"
 	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
 )
 
 // references keeps what rows refer to, so that it stays on disk. It has nothing
@@ -76,9 +77,11 @@ func storedOf(b *element.Block) []element.Stored {
 	return all
 }
 
+// appendStored appends what is on disk of chunks.
 func appendStored(to []element.Stored, chunks []element.Chunk) []element.Stored {
 	for i := range chunks {
-		if s := chunks[i].Stored; s != nil {
+		s := chunks[i].Stored
+		if l, ok := s.(*shuffle.Later); s != nil && (!ok || l.Unwritten() == nil) {
 			to = append(to, s)
 		}
 	}

@@ -59,6 +59,7 @@ func (d *DB) snapshot(ctx context.Context) (*Snapshot, error) {
 		return nil, cmp.Or(d.failed, ErrClosed)
 	}
 	d.asked = append(d.asked, a)
+	d.hurried()
 	d.wake()
 	d.mu.Unlock()
 	select {
