@@ -371,9 +371,13 @@ func (m *machine) queue(count, size int) {
 			}
 			b.Data, b.Stored = nil, s
 		}
-		if _, err := m.db.Append(m.t.Context(), &journal.Commit{Queued: []journal.Block{b}}); err != nil {
+		queued := maps.Clone(m.after[m.db.Last()])
+		seq, err := m.db.Append(m.t.Context(), &journal.Commit{Queued: []journal.Block{b}})
+		if err != nil {
 			m.t.Fatal(err)
 		}
+		queued[m.last] = string(data)
+		m.after[seq] = queued
 	}
 	if err := m.db.Wait(m.t.Context(), m.db.Last()); err != nil {
 		m.t.Fatal(err)

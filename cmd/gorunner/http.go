@@ -94,8 +94,10 @@ type jobJSON struct {
 	ElementsOut int64     `json:"elements_out"`
 	BytesOut    int64     `json:"bytes_out"`
 	// Executed is from the first bundle of user code to the last commit.
-	Executed float64     `json:"executed_seconds"`
-	Stages   []stageJSON `json:"stages"`
+	Executed float64 `json:"executed_seconds"`
+	// Checkpoints are those of this process; none if it makes none.
+	Checkpoints *checkpointsJSON `json:"checkpoints,omitempty"`
+	Stages      []stageJSON      `json:"stages"`
 }
 
 // usageJSON is what data takes, in the JSON API.
@@ -129,7 +131,8 @@ func writeJobs(w http.ResponseWriter, jobs []runner.JobInfo) {
 			ElementsOut: j.Progress.ElementsOut, BytesOut: j.Progress.BytesOut,
 			Executed: j.Executed.Seconds(),
 			Memory:   usageJSON(j.Memory), Disk: usageJSON(j.Disk),
-			Stages: []stageJSON{},
+			Checkpoints: checkpointsOf(j.Checkpoints),
+			Stages:      []stageJSON{},
 		}
 		for _, st := range j.Stages {
 			out[i].Stages = append(out[i].Stages, stageJSON{
@@ -182,6 +185,9 @@ func (c *jobCollector) Describe(ch chan<- *prometheus.Desc) {
 		ch <- c.limit(what)
 		ch <- c.jobUsed(what)
 	}
+	for _, m := range checkpointMetrics() {
+		ch <- m.desc
+	}
 }
 
 // Collect implements prometheus.Collector.
@@ -199,6 +205,7 @@ func (c *jobCollector) Collect(ch chan<- prometheus.Metric) {
 				ch <- prometheus.MustNewConstMetric(c.jobUsed(what), prometheus.GaugeValue, float64(n), string(j.ID), j.Name, use)
 			}
 		}
+		collectCheckpoints(ch, &j)
 	}
 	memory, disk := c.server.Usage()
 	for what, usage := range map[string]runner.Usage{"memory": memory, "disk": disk} {
