@@ -3,6 +3,7 @@
 package survival
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -244,12 +245,18 @@ func (r *runner) end(sig syscall.Signal) {
 // submit runs the pipeline with workers in this process.
 func (r *runner) submit() string {
 	r.t.Helper()
-	ctx := r.t.Context()
-	pool, err := extworker.StartLoopback(ctx, 0)
+	pool, err := extworker.StartLoopback(r.t.Context(), 0)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = pool.Stop(context.Background()) }) //nolint:usetesting // the test's context has ended
+	return r.submitTo("beam:env:external:v1", pool.EnvironmentConfig)
+}
+
+// submitTo runs the pipeline in an environment.
+func (r *runner) submitTo(urn string, config func(context.Context) string) string {
+	r.t.Helper()
+	ctx := r.t.Context()
 	p, s := beam.NewPipelineWithRoot()
 	read := beam.ParDo(s, read, beam.Reshuffle(s, beam.ParDo(s, split, beam.Impulse(s))))
 	beam.ParDo(s, sum, beam.GroupByKey(s, read))
@@ -257,10 +264,11 @@ func (r *runner) submit() string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	env, err := graphx.CreateEnvironment(ctx, "beam:env:external:v1", pool.EnvironmentConfig)
+	env, err := graphx.CreateEnvironment(ctx, urn, config)
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	env.Dependencies = nil // workers have their files
 	pipeline, err := graphx.Marshal(edges, &graphx.Options{Environment: env})
 	if err != nil {
 		r.t.Fatal(err)
@@ -486,4 +494,97 @@ func flipByte(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestOrphans: a worker that a dead server has left is ended by the next one, even
+// if its guard has died with the server.
+func TestOrphans(t *testing.T) {
+	keeper.reset(nil)
+	dir := t.TempDir()
+	pids := filepath.Join(dir, "pids")
+	if err := syscall.Mkfifo(pids, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fifo, err := os.OpenFile(pids, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fifo.Close()
+	started := func() (pid int) {
+		t.Helper()
+		if _, err := fmt.Fscanln(fifo, &pid); err != nil {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	boot := filepath.Join(dir, "boot")
+	if err := os.WriteFile(boot, []byte("#!/bin/sh\ntrap '' TERM\necho $$ >"+pids+"\nwhile :; do sleep 1; done\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r := newRunner(t, dir)
+	id := r.submitTo("beam:env:process:v1", func(context.Context) string { return fmt.Sprintf(`{"command": %q}`, boot) })
+	worker := started()
+	guards := childrenOf(t, r.process.PID(), worker)
+	r.end(syscall.SIGKILL)
+	for _, pid := range guards {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Errorf("kill guard %d: %v", pid, err)
+		}
+	}
+	if !alive(worker) {
+		t.Error("the worker died with the server")
+	}
+	r.start()
+	if next := started(); next == worker {
+		t.Error("the same worker was started")
+	}
+	if alive(worker) {
+		t.Error("the orphan is there when the next worker starts")
+	}
+	if _, err := r.jobs.Cancel(t.Context(), &jobpb.CancelJobRequest{JobId: id}); err != nil {
+		t.Error(err)
+	}
+}
+
+// childrenOf returns the processes that a process has started, but one.
+func childrenOf(t *testing.T, parent, but int) []int {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, path := range stats {
+		pid, _, from, err := readStat(path)
+		if err != nil {
+			continue // it has ended
+		}
+		if from == parent && pid != but {
+			pids = append(pids, pid)
+		}
+	}
+	if len(pids) == 0 {
+		t.Fatal("the worker has no guard")
+	}
+	return pids
+}
+
+// readStat reads what the kernel says of a process.
+func readStat(path string) (pid int, state string, parent int, err error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, "", 0, err
+	}
+	_, err = fmt.Sscan(string(text), &pid)
+	if err == nil {
+		// The name of the program may hold anything, parentheses too.
+		_, err = fmt.Sscan(string(text[bytes.LastIndexByte(text, ')')+1:]), &state, &parent)
+	}
+	return pid, state, parent, err
+}
+
+// alive says whether a process is more than what its parent has yet to take note of.
+func alive(pid int) bool {
+	_, state, _, err := readStat(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && state != "Z"
 }
