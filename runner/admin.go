@@ -44,6 +44,7 @@ func unary[Req, Resp any](name string, do func(admin, context.Context, *Req) (*R
 			return nil, err
 		}
 		info := &grpc.UnaryServerInfo{Server: srv, FullMethod: "/" + jobclient.AdminService + "/" + name}
+		//nolint:errcheck // gRPC has checked the one, and we have made the other
 		call := func(ctx context.Context, req any) (any, error) { return do(srv.(admin), ctx, req.(*Req)) }
 		if intercept == nil {
 			return call(ctx, req)
@@ -56,6 +57,7 @@ func unary[Req, Resp any](name string, do func(admin, context.Context, *Req) (*R
 // adminService is the server of it.
 type adminService struct{ server *Server }
 
+//nolint:unparam // as gRPC wants it
 func (a adminService) jobs(context.Context, *emptypb.Empty) (*structpb.ListValue, error) {
 	list := new(structpb.ListValue)
 	for _, j := range a.server.Jobs() {
@@ -97,7 +99,7 @@ func (s *Server) Delete(id JobID) error {
 	if err != nil {
 		return err
 	}
-	if state, _, _ := j.hub.current(); !state.Terminal() {
+	if state, _ := j.hub.current(); !state.Terminal() {
 		return status.Errorf(codes.FailedPrecondition, "runner: job %s is %v: cancel it first", id, state)
 	}
 	<-j.done // it has been put away

@@ -215,7 +215,7 @@ func (s *Server) Savepoint(ctx context.Context, id JobID) (checkpoints.Info, err
 	j.mu.Lock()
 	k := j.keeper
 	j.mu.Unlock()
-	state, _, _ := j.hub.current()
+	state, _ := j.hub.current()
 	switch {
 	case state.Terminal():
 		return checkpoints.Info{}, status.Errorf(codes.FailedPrecondition, "runner: job %s is %v", id, state)
@@ -245,7 +245,7 @@ func (s *Server) DeleteSavepoint(ctx context.Context, uri string) error {
 			j.mu.Lock()
 			k := j.keeper
 			j.mu.Unlock()
-			if state, _, _ := j.hub.current(); k != nil && !state.Terminal() {
+			if state, _ := j.hub.current(); k != nil && !state.Terminal() {
 				err = k.Forget(ctx, p.Slot)
 				return status.FromContextError(err).Err()
 			}

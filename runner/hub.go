@@ -217,12 +217,11 @@ func (h *hub) suspend(err error) {
 	h.record.close()
 }
 
-// current returns the state, its last change, and a channel that is closed by
-// the next event. The channel of a finished job is closed.
-func (h *hub) current() (State, *jobpb.JobStateEvent, <-chan struct{}) {
+// current returns the state and its last change.
+func (h *hub) current() (State, *jobpb.JobStateEvent) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.state, h.stateEvent.state, h.changed
+	return h.state, h.stateEvent.state
 }
 
 // after waits for events beyond seq and returns them. It returns none once the

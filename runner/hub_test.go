@@ -157,7 +157,7 @@ func TestSuccessIsFinal(t *testing.T) {
 		if err := h.succeed("it was asked for"); err != nil {
 			t.Errorf("from %v: %v", between, err)
 		}
-		if got, _, _ := h.current(); got != want {
+		if got, _ := h.current(); got != want {
 			t.Errorf("from %v: got %v, want %v", between, got, want)
 		}
 	}

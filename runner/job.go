@@ -147,7 +147,7 @@ func (j *job) drain(ctx context.Context, why string) (State, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err := j.hub.to(Draining); err != nil {
-		state, _, _ = j.hub.current()
+		state, _ = j.hub.current()
 		return state, err
 	}
 	j.hub.say(Basic, "draining, because "+why)
@@ -180,7 +180,7 @@ func (s *Server) execute(ctx context.Context, j *job) {
 	}
 	text := j.describeFailure(err)
 	s.end(j, log, func() { j.finish(err, text) })
-	state, _, _ := j.hub.current()
+	state, _ := j.hub.current()
 	s.retire(j)
 	status := j.status()
 	args := append([]any{
@@ -202,7 +202,7 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 			err = fmt.Errorf("runner: internal error: %v\n%s", p, debug.Stack())
 		}
 	}()
-	if state, _, _ := j.hub.current(); state == Cancelling {
+	if state, _ := j.hub.current(); state == Cancelling {
 		return fmt.Errorf("%w before it ran", engine.ErrCancelled)
 	}
 	if j.resumed {
@@ -249,7 +249,7 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		j.execution, j.room, j.final = nil, room{}, report
 		j.mu.Unlock()
 	}()
-	switch state, _, _ := j.hub.current(); state {
+	switch state, _ := j.hub.current(); state {
 	case Running, Updating: // for an earlier process
 	case Draining:
 		x.Drain()
@@ -301,7 +301,7 @@ func (j *job) finish(err error, text string) {
 		// read what happened.
 		err = j.hub.succeed("the job was drained: its sources were stopped, and what they had read was processed")
 	case errors.Is(err, engine.ErrCancelled):
-		if state, _, _ := j.hub.current(); state != Cancelling {
+		if state, _ := j.hub.current(); state != Cancelling {
 			if err := j.hub.to(Cancelling); err != nil {
 				j.hub.say(Debug, err.Error())
 			}

@@ -36,7 +36,7 @@ func (s *Server) Jobs() []JobInfo {
 	jobs := s.all()
 	out := make([]JobInfo, len(jobs))
 	for i, j := range jobs {
-		state, _, _ := j.hub.current()
+		state, _ := j.hub.current()
 		status := j.status()
 		out[i] = JobInfo{
 			ID:       j.id,
@@ -63,7 +63,7 @@ func (s *Server) Jobs() []JobInfo {
 // that is stopped leaves to the next one.
 func (s *Server) Running() (jobs, kept int) {
 	for _, j := range s.all() {
-		if state, _, _ := j.hub.current(); state.Terminal() {
+		if state, _ := j.hub.current(); state.Terminal() {
 			continue
 		}
 		jobs++

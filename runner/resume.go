@@ -76,7 +76,7 @@ func (s *Server) save(j *job) error {
 			saved.Artifacts[string(set)] = append(saved.Artifacts[string(set)], jobdir.Artifact{Digest: string(a.Digest), Info: info})
 		}
 	}
-	state, e, _ := j.hub.current()
+	state, e := j.hub.current()
 	life := jobdir.Life{Changes: []jobdir.Change{{Seq: 1, State: state.String(), Time: e.GetTimestamp().AsTime()}}}
 	dir, err := jobdir.Create(j.dir, saved, &life)
 	if err != nil {
@@ -119,7 +119,7 @@ func (s *Server) findJob(path string) {
 	if err == nil {
 		err = contained(func() error { return s.load(j) })
 	}
-	state, _, _ := j.hub.current()
+	state, _ := j.hub.current()
 	switch {
 	case err != nil:
 		s.jobs[j.id] = j
@@ -176,7 +176,7 @@ func (s *Server) load(j *job) error {
 	if err := j.hub.restore(s.newRecord(j, *life)); err != nil {
 		return err
 	}
-	state, e, _ := j.hub.current()
+	state, e := j.hub.current()
 	if state.Terminal() {
 		s.loadFinished(j, e.GetTimestamp().AsTime())
 		return nil
@@ -314,7 +314,7 @@ func (s *Server) strand(j *job, why error, log *slog.Logger) {
 func (s *Server) leave(j *job, why error) {
 	j.hub.keep(nil)
 	text := fmt.Sprintf("the job cannot be gone on with: %v\nIts directory is kept as it is: %s", why, j.dir)
-	if state, _, _ := j.hub.current(); state == Stopped {
+	if state, _ := j.hub.current(); state == Stopped {
 		s.logImpossible(j.hub.to(Starting))
 	}
 	s.logImpossible(j.hub.to(Failed, text))

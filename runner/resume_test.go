@@ -249,6 +249,7 @@ func TestJobsThatDoNotLast(t *testing.T) {
 func TestStrandedJobs(t *testing.T) {
 	flip := func(name string) func(*testing.T, *shelf, string) func() {
 		return func(t *testing.T, _ *shelf, dir string) func() {
+			t.Helper()
 			path := filepath.Join(dir, name)
 			was, err := os.ReadFile(path)
 			if err != nil {

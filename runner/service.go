@@ -60,7 +60,7 @@ func (js *jobService) Run(_ context.Context, req *jobpb.RunJobRequest) (*jobpb.R
 func (js *jobService) GetJobs(context.Context, *jobpb.GetJobsRequest) (*jobpb.GetJobsResponse, error) {
 	out := &jobpb.GetJobsResponse{}
 	for _, j := range js.server.all() {
-		state, _, _ := j.hub.current()
+		state, _ := j.hub.current()
 		out.JobInfo = append(out.JobInfo, &jobpb.JobInfo{
 			JobId:           string(j.id),
 			JobName:         j.name,
@@ -76,19 +76,19 @@ func (js *jobService) GetJobs(context.Context, *jobpb.GetJobsRequest) (*jobpb.Ge
 // is STOPPED.
 func (js *jobService) GetState(ctx context.Context, req *jobpb.GetJobStateRequest) (*jobpb.JobStateEvent, error) {
 	if p := js.server.findPrepared(PreparationID(req.GetJobId())); p != nil {
-		_, e, _ := p.hub.current()
+		_, e := p.hub.current()
 		return e, nil
 	}
 	j, err := js.server.find(req.GetJobId())
 	if err != nil {
 		return nil, err
 	}
-	before, e, _ := j.hub.current()
+	before, e := j.hub.current()
 	if !before.Terminal() {
 		waiting, cancel := context.WithTimeout(ctx, js.server.opts.Limits.StateWait)
 		defer cancel()
 		j.hub.wait(waiting, func(s State) bool { return s != before })
-		_, e, _ = j.hub.current()
+		_, e = j.hub.current()
 	}
 	return toldTo(ctx, e), nil
 }

@@ -219,7 +219,7 @@ func serve(ctx context.Context, c config) (err error) {
 	}
 	web := startHTTP(ctx, webListener, s, log)
 	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(listener) }()
+	go func() { failed <- s.Serve(listener) }() //nolint:contextcheck // jobs end with the server, which Shutdown gives time
 	log.Info("gorunner is ready", "endpoint", listener.Addr().String(), "version", version())
 	select {
 	case <-ctx.Done():

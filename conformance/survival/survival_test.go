@@ -62,7 +62,7 @@ type gateKeeper struct {
 	sums map[int]int
 }
 
-//nolint:gochecknoglobals // user code has no other way to its test
+// User code has no other way to its test.
 var keeper = &gateKeeper{}
 
 // reset lets so many through each gate.
@@ -129,7 +129,7 @@ func sum(ctx context.Context, key int, values func(*int) bool) int {
 	return total
 }
 
-func init() { //nolint:gochecknoinits // as Beam wants it
+func init() {
 	register.Function2x0(split)
 	register.Function3x0(read)
 	register.Function3x1(sum)
@@ -249,7 +249,7 @@ func (r *runner) submit() string {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	r.t.Cleanup(func() { _ = pool.Stop(context.Background()) }) //nolint:usetesting // the test's context has ended
+	r.t.Cleanup(func() { _ = pool.Stop(context.Background()) })
 	return r.submitTo("beam:env:external:v1", pool.EnvironmentConfig)
 }
 

@@ -129,6 +129,7 @@ func filesWith(dir, prefix string) ([]string, error) {
 func (l *Launcher) end(ctx context.Context, r record, log *slog.Logger) error {
 	var errs []error
 	if r.Token != "" {
+		//nolint:contextcheck // it has a limit of its own
 		errs = append(errs, endMarked(r.Token, l.options.KillWait))
 	}
 	if r.Container != "" {
