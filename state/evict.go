@@ -215,7 +215,7 @@ func (s *Cache) departEntry(b Batch, kind *kind, key []byte, e *entry) error {
 		e.void = false
 		var err error
 		switch {
-		case kind.multiple():
+		case kind.has.Load()&(1<<traitMany) != 0:
 			err = b.DeleteRange(appendRow(key, e.name, 0), appendBehind(key, e.name))
 		case e.blank():
 			err = b.Delete(appendRow(key, e.name, 0))

@@ -9,7 +9,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/state"
 	"github.com/gorunner/gorunner/state/statetest"
 )
@@ -255,7 +254,7 @@ func TestRename(t *testing.T) {
 		t.Error("three states have one name")
 	}
 	if err := rename(func(n state.Name) (state.Name, bool) {
-		return state.Name{Transform: plan.TransformID("new " + n.Transform), State: n.State}, n.State != "b"
+		return state.Name{Transform: "new " + n.Transform, State: n.State}, n.State != "b"
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 // Package state is the contract of the store that keeps user state between
-// bundles, and the store itself: a [Cache] in memory that writes back to a
-// [Table] on disk once it is larger than it may be.
+// bundles, and the store itself: a [Cache] in memory, over a [Table] on disk. To that
+// it writes back what is too much for memory; or, if the store is to outlive its
+// process, others write all of it there, with the commits of bundles.
 //
 // # Transactions
 //
@@ -49,12 +50,36 @@
 //
 // # Durability
 //
-// The writes of a transaction are blind: they need no row to be read. A store
-// that is to survive its process can therefore write them as they are, at the
-// commit, as one batch of the table together with what else the commit is to
-// make true (queue references, timers, the sequence number), and lay them over
-// the cache as clean. Such a batch must also name the states whose numbers are
-// new, and the next row number.
+// A store that outlives its process ([Lasting]) writes nothing itself. In Settle the
+// writes of a transaction are encoded as changes of rows, which no row is read
+// for; they go with the bundle's commit, and are laid over the cache like any
+// others. The table has them some time later. Until then a cell stays in memory,
+// with the number of the commit that has touched it last; after that it can be
+// forgotten. If all that could be evicted is of commits on their way, whoever
+// settles waits for these, but never for its own.
+//
+// As long as nothing was forgotten, and the store began empty, a cell that is not in
+// memory is nowhere, and the table is not asked. From then on it is, and so what a
+// commit empties is kept as such until the table knows. A reader may find the table
+// ahead of what the cache knows of it: rows of an entry that are in memory too have
+// numbers from the first of them on, and are overlooked.
+//
+// What there is to delete is known mostly, and then rows are deleted one by one: of
+// a cell that is in memory as a whole, or of a state whose cells never had another
+// row than the first of the entry "". Otherwise it takes a deletion of a range,
+// which costs all later readers. A cell in a slot is always written as one row, in
+// place, with what was there before: so it never has many.
+//
+// Any other append is a row of its own. Where a cell of at most LoadBytes is in
+// memory as a whole, and has an entry of 32 rows or more that have less than 256
+// bytes each, the next append writes it anew as one row. So each byte that is
+// appended is written a few times at most, and reading takes a row for 256 bytes.
+// What is larger is left alone.
+//
+// Numbers of states are rows themselves, as are the two traits that decide about
+// deletions: whether its cells have other entries than "", and other rows than the
+// first. They are in each commit that relies on them until one was applied. Numbers
+// of rows begin anew in each process, beyond those of all before.
 package state
 
 import (

@@ -43,8 +43,9 @@ type parking struct {
 	// may says that they may be parked, those of the key groups.
 	may    bool
 	groups []element.KeyGroup
-	// parked are the groups of which some are.
+	// parked are the groups of which some are, before what there is of each.
 	parked []element.KeyGroup
+	before map[parkedPlace]timer.Parked
 }
 
 // parkedChange is what a bundle has changed in what is parked.
@@ -66,8 +67,17 @@ func (s *scheduler) parking(st *stageState, w *work) parking {
 	}
 	p := parking{may: !s.virtual() && !s.draining, groups: w.lease.Groups}
 	for _, g := range w.lease.Groups {
-		if st.timers.Parks(g) {
-			p.parked = append(p.parked, g)
+		if !st.timers.Parks(g) {
+			continue
+		}
+		p.parked = append(p.parked, g)
+		for d := plan.EventTimeDomain; d <= plan.SynchronizedDomain; d++ {
+			if before := st.timers.Parked(d, g); before.Count > 0 {
+				if p.before == nil {
+					p.before = make(map[parkedPlace]timer.Parked)
+				}
+				p.before[parkedPlace{d, g}] = before
+			}
 		}
 	}
 	return p
@@ -119,8 +129,9 @@ func (s *scheduler) unpark(st *stageState) {
 
 // parker changes what is parked, for a bundle.
 type parker struct {
-	txn   state.Txn
-	stage plan.StageID
+	txn    state.Txn
+	stage  plan.StageID
+	before map[parkedPlace]timer.Parked
 	// touched are the domains and groups in the order in which they were, places
 	// where they are.
 	touched []*parkedGroup
@@ -136,7 +147,10 @@ type parkedPlace struct {
 // has changed.
 type parkedGroup struct {
 	byTime, byHold, byName state.Cell
-	change                 parkedChange
+	// first and hold are not behind any timer's: there is nothing before them but what
+	// is deleted, which may be much.
+	first, hold element.EventTime
+	change      parkedChange
 }
 
 // of finds what is parked of a domain and group.
@@ -156,7 +170,11 @@ func (p *parker) of(d plan.TimeDomain, g element.KeyGroup) *parkedGroup {
 	}
 	at := &parkedGroup{
 		byTime: cell("time"), byHold: cell("hold"), byName: cell("name"),
+		first: element.MaxTime, hold: element.MaxTime,
 		change: parkedChange{domain: d, group: g},
+	}
+	if before, some := p.before[place]; some {
+		at.first, at.hold = before.First, before.Hold
 	}
 	p.places[place] = len(p.touched)
 	p.touched = append(p.touched, at)
@@ -169,10 +187,11 @@ func (p *parker) put(t *timer.Timer) error {
 	fire, hold := parkedTime(t.Fire), parkedTime(t.Hold)
 	at := p.of(t.Domain, t.Group)
 	at.change.more++
+	at.first, at.hold = min(at.first, t.Fire), min(at.hold, t.Hold)
 	return errors.Join(
-		p.txn.Append(at.byTime, fire+name, append([]byte(hold), t.Data...)),
-		p.txn.Append(at.byHold, hold+name, []byte{1}),
-		p.txn.Append(at.byName, name, []byte(fire+hold)),
+		p.txn.Replace(at.byTime, fire+name, append([]byte(hold), t.Data...)),
+		p.txn.Replace(at.byHold, hold+name, []byte{1}),
+		p.txn.Replace(at.byName, name, []byte(fire+hold)),
 	)
 }
 
@@ -211,7 +230,7 @@ func (p *parker) take(w *parkedTimers) ([]*timer.Timer, error) {
 	var entry string
 	var data []byte
 	pick := picker{limit: w.limit, first: map[string]element.EventTime{}}
-	err := p.txn.Scan(at.byTime, state.Place{}, to, func(piece state.Piece) bool {
+	err := p.txn.Scan(at.byTime, state.Place{Entry: parkedTime(at.first)}, to, func(piece state.Piece) bool {
 		if piece.Entry != entry {
 			if !pick.next(entry, data) {
 				return false
@@ -269,10 +288,10 @@ func (p *picker) next(entry string, data []byte) (more bool) {
 // close returns the changes, with what there is after them.
 func (p *parker) close() (changes []parkedChange, err error) {
 	for _, at := range p.touched {
-		if at.change.first, err = p.first(at.byTime); err != nil {
+		if at.change.first, err = p.first(at.byTime, at.first); err != nil {
 			return nil, err
 		}
-		if at.change.hold, err = p.first(at.byHold); err != nil {
+		if at.change.hold, err = p.first(at.byHold, at.hold); err != nil {
 			return nil, err
 		}
 		changes = append(changes, at.change)
@@ -280,9 +299,9 @@ func (p *parker) close() (changes []parkedChange, err error) {
 	return changes, nil
 }
 
-// first returns the first time of a cell, if it has one.
-func (p *parker) first(cell state.Cell) (at element.EventTime, err error) {
-	err = p.txn.Names(cell, "", "", func(name string) bool {
+// first returns the first time of a cell, if it has one; there is none before from.
+func (p *parker) first(cell state.Cell, from element.EventTime) (at element.EventTime, err error) {
+	err = p.txn.Names(cell, parkedTime(from), "", func(name string) bool {
 		at = readParkedTime(name)
 		return false
 	})
@@ -355,7 +374,7 @@ func (x *execution) parker() *parker {
 		x.txn = x.store.Begin()
 	}
 	if x.parks == nil {
-		x.parks = &parker{txn: x.txn, stage: x.stage.ID}
+		x.parks = &parker{txn: x.txn, stage: x.stage.ID, before: x.parking.before}
 	}
 	return x.parks
 }

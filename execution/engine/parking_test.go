@@ -58,6 +58,15 @@ func (m parkedModel) take(w *parkedTimers) (taken []timer.Timer) {
 	return taken
 }
 
+// before is what the scheduler knows of it.
+func (m parkedModel) before() map[parkedPlace]timer.Parked {
+	if len(m) == 0 {
+		return nil
+	}
+	c := m.want(0)
+	return map[parkedPlace]timer.Parked{{c.domain, c.group}: {Count: c.more, First: c.first, Hold: c.hold}}
+}
+
 func (m parkedModel) want(before int) parkedChange {
 	c := parkedChange{domain: plan.ProcessingTimeDomain, group: 3, more: int64(len(m) - before)}
 	for i, t := range m.sorted() {
@@ -76,7 +85,7 @@ func TestParkingAgainstModel(t *testing.T) {
 		store := state.NewMemory()
 		model := parkedModel{}
 		for range rapid.IntRange(1, 10).Draw(t, "bundles") {
-			p, now := &parker{txn: store.Begin(), stage: 1}, maps.Clone(model)
+			p, now := &parker{txn: store.Begin(), stage: 1, before: model.before()}, maps.Clone(model)
 			if rapid.Bool().Draw(t, "fires") {
 				w := &parkedTimers{
 					domain: plan.ProcessingTimeDomain, group: 3, until: drawParked(t).Fire,
