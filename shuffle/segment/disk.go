@@ -70,6 +70,9 @@ const (
 	ratioDefault  = 0.75
 	// scarceShare of the quota in use means that space counts more than time.
 	scarceShare = 0.5
+	// directMin is what is written directly at least: less than that would be as
+	// many writes as there are bundles.
+	directMin = 64 << 10
 	// regionMax is the size of the largest region.
 	regionMax = math.MaxInt32
 )
@@ -103,6 +106,8 @@ type Disk struct {
 	garbage collector
 	// solid says that the file system makes no holes in files.
 	solid atomic.Bool
+	// indirect says that it has to be written to through the system's cache.
+	indirect atomic.Bool
 
 	mu      sync.Mutex
 	current *segment              // guarded by mu; the one that is appended to
@@ -157,14 +162,16 @@ var errClosed = errors.New("closed")
 // Store writes the parts of a region, which are the caller's again when it
 // returns.
 func (d *Disk) Store(parts ...[]byte) (element.Stored, error) {
-	regions, err := d.store(parts, []int{len(parts)})
+	regions, err := d.store(parts, []int{len(parts)}, false)
 	if err != nil {
 		return nil, err
 	}
 	return regions[0], nil
 }
 
-// StoreAll writes regions one behind the other, at once.
+// StoreAll writes regions one behind the other, at once. It is meant for what is in
+// memory as well: if there is much of it, it is written past the system's cache.
+// To fill that costs ten times as much as to write, and it is synced soon anyway.
 func (d *Disk) StoreAll(data [][]byte) ([]element.Stored, error) {
 	if len(data) == 0 {
 		return nil, nil
@@ -173,7 +180,7 @@ func (d *Disk) StoreAll(data [][]byte) ([]element.Stored, error) {
 	for i := range each {
 		each[i] = 1
 	}
-	regions, err := d.store(data, each)
+	regions, err := d.store(data, each, true)
 	if err != nil {
 		return nil, err
 	}
@@ -185,32 +192,35 @@ func (d *Disk) StoreAll(data [][]byte) ([]element.Stored, error) {
 }
 
 // store writes regions, each of which has so many of the parts.
-func (d *Disk) store(parts [][]byte, each []int) ([]*region, error) {
+func (d *Disk) store(parts [][]byte, each []int, direct bool) ([]*region, error) {
 	size := 0
 	for _, data := range parts {
 		size += len(data)
 	}
-	regions, err := d.write(parts, each, size)
+	if size+headerSize*len(parts) > regionMax {
+		return nil, fmt.Errorf("%w: store %d bytes: a region has at most %d", shuffle.ErrDisk, size, regionMax)
+	}
+	regions, err := d.write(parts, each, direct && size >= directMin && !d.indirect.Load())
 	if err != nil {
 		return nil, fmt.Errorf("%w: store %d bytes in %s: %w", shuffle.ErrDisk, size, d.params.Dir, err)
 	}
 	return regions, nil
 }
 
-func (d *Disk) write(parts [][]byte, each []int, size int) ([]*region, error) {
-	if size+headerSize*len(parts) > regionMax {
-		return nil, fmt.Errorf("a region has at most %d", regionMax)
-	}
+func (d *Disk) write(parts [][]byte, each []int, direct bool) ([]*region, error) {
 	scratch := d.scratch()
 	defer d.free(scratch)
 	stored := make([]part, len(parts))
 	packed := d.pack((*scratch)[:0], parts, stored)
+	if direct {
+		packed = append(packed, make([]byte, -len(packed)&(pageBytes-1))...)
+	}
 	*scratch = packed
 
 	if err := d.admit(int64(len(packed))); err != nil {
 		return nil, err
 	}
-	s, at, err := d.reserve(int64(len(packed)), len(each))
+	s, at, err := d.reserve(int64(len(packed)), len(each), direct)
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -224,7 +234,7 @@ func (d *Disk) write(parts [][]byte, each []int, size int) ([]*region, error) {
 		places[i], rest = extent{s, from, to}, rest[n:]
 	}
 	putHeaders(packed, places[0], stored)
-	d.packer.measure(&d.packer.writing, len(packed), func() { _, err = s.file.WriteAt(packed, at) })
+	d.packer.measure(&d.packer.writing, len(packed), func() { err = d.writeAt(s.file, packed, at, direct) })
 	if err != nil {
 		for _, place := range places {
 			place.release()
@@ -237,6 +247,20 @@ func (d *Disk) write(parts [][]byte, each []int, size int) ([]*region, error) {
 		regions[i], stored = newRegion(places[i], stored[:n:n]), stored[n:]
 	}
 	return regions, nil
+}
+
+// writeAt writes to a file, past the system's cache if that is asked for and
+// possible.
+func (d *Disk) writeAt(f File, b []byte, at int64, direct bool) error {
+	if df, ok := f.(directFile); direct && ok {
+		err := df.WriteDirect(b, at)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return err
+		}
+		d.indirect.Store(true)
+	}
+	_, err := f.WriteAt(b, at)
+	return err
 }
 
 // pack appends what is to be stored of the parts, each with a header, in which the
@@ -298,8 +322,9 @@ func (d *Disk) admit(n int64) error {
 func (d *Disk) Collect() { d.garbage.collect() }
 
 // reserve returns where the next n bytes go, which are so many regions: the segment
-// has as many references more then.
-func (d *Disk) reserve(n int64, regions int) (*segment, int64, error) {
+// has as many references more then. They begin where a page does if they are to be
+// written directly.
+func (d *Disk) reserve(n int64, regions int, direct bool) (*segment, int64, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.open == nil {
@@ -313,6 +338,10 @@ func (d *Disk) reserve(n int64, regions int) (*segment, int64, error) {
 		}
 	}
 	at := s.size
+	if direct {
+		at = (at + pageBytes - 1) &^ (pageBytes - 1)
+	}
+	n += at - s.size
 	s.size += n
 	s.references += regions
 	d.hold(s, n)

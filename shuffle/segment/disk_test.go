@@ -432,6 +432,46 @@ func TestStoreAll(t *testing.T) {
 	}
 }
 
+// Much that is stored at once is written past the system's cache, where that is
+// possible, between things that are not.
+func TestStoreDirectly(t *testing.T) {
+	for _, possible := range []bool{true, false} {
+		t.Run(fmt.Sprint("possible is ", possible), func(t *testing.T) {
+			d := open(t, Params{Named: true})
+			d.indirect.Store(!possible)
+			var all []element.Stored
+			var want [][]byte
+			for i := range 5 {
+				want = append(want, noise(1000, uint64(i)))
+				all = append(all, mustStore(t, d, want[len(want)-1]))
+				some := [][]byte{noise(90_000, uint64(i)), text(200_000), noise(3, uint64(i))}
+				stored, err := d.StoreAll(some)
+				if err != nil {
+					t.Fatal(err)
+				}
+				want, all = append(want, some...), append(all, stored...)
+				if possible && !d.indirect.Load() && asRegion(t, stored[0]).offset%pageBytes != 0 {
+					t.Error("it was not written directly")
+				}
+			}
+			if err := d.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			for i := range all {
+				checkLoad(t, all[i], want[i])
+			}
+			after := open(t, Params{Dir: d.params.Dir, Named: true})
+			for i := range all {
+				found, err := after.At(place(t, all[i]))
+				if err != nil {
+					t.Fatal(err)
+				}
+				checkLoad(t, found, want[i])
+			}
+		})
+	}
+}
+
 func TestFailingFiles(t *testing.T) {
 	errIO := errors.New("something is broken")
 	t.Run("create", func(t *testing.T) {

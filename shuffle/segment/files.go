@@ -2,9 +2,11 @@ package segment
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Files makes files. It is what the package needs of a file system.
@@ -39,6 +41,13 @@ type File interface {
 	Name() string
 }
 
+// directFile is a file that can be written to past the system's cache.
+type directFile interface {
+	// WriteDirect writes at an offset. Offset and size are multiples of 4096. It fails
+	// with errors.ErrUnsupported if that is not possible here.
+	WriteDirect(b []byte, at int64) error
+}
+
 // system makes files of the operating system.
 type system struct{}
 
@@ -51,7 +60,7 @@ func (system) CreateTemp(dir string) (File, error) {
 	if err := os.Remove(f.Name()); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return file{f}, nil
+	return file{File: f}, nil
 }
 
 // Create implements Files.
@@ -61,7 +70,7 @@ func (system) Create(dir, name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return file{f}, nil
+	return file{f, openDirect(f.Name())}, nil
 }
 
 // Open implements Files.
@@ -70,7 +79,7 @@ func (system) Open(dir, name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return file{f}, nil
+	return file{File: f}, nil
 }
 
 // List implements Files.
@@ -95,7 +104,31 @@ func (system) SyncDir(dir string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-type file struct{ *os.File }
+type file struct {
+	*os.File
+	direct *os.File // the same past the system's cache; nil if it is not known how
+}
+
+// Close implements File.
+func (f file) Close() error {
+	err := f.File.Close()
+	if f.direct != nil {
+		err = errors.Join(err, f.direct.Close())
+	}
+	return err
+}
+
+// WriteDirect implements directFile.
+func (f file) WriteDirect(b []byte, at int64) error {
+	if f.direct == nil {
+		return errors.ErrUnsupported
+	}
+	_, err := f.direct.WriteAt(b, at)
+	if errors.Is(err, syscall.EINVAL) { // some say so only now
+		return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return err
+}
 
 // Size implements File.
 func (f file) Size() (int64, error) {
