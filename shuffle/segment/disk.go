@@ -211,7 +211,7 @@ func (d *Disk) write(parts [][]byte, each []int, direct bool) ([]*region, error)
 	scratch := d.scratch()
 	defer d.free(scratch)
 	stored := make([]part, len(parts))
-	packed := d.pack((*scratch)[:0], parts, stored)
+	packed := d.pack((*scratch)[:0], parts, stored, direct)
 	if direct {
 		packed = append(packed, make([]byte, -len(packed)&(pageBytes-1))...)
 	}
@@ -234,7 +234,11 @@ func (d *Disk) write(parts [][]byte, each []int, direct bool) ([]*region, error)
 		places[i], rest = extent{s, from, to}, rest[n:]
 	}
 	putHeaders(packed, places[0], stored)
-	d.packer.measure(&d.packer.writing, len(packed), func() { err = d.writeAt(s.file, packed, at, direct) })
+	if direct {
+		err = d.writeDirectly(s.file, packed, at)
+	} else {
+		d.packer.measure(&d.packer.writing, len(packed), func() { _, err = s.file.WriteAt(packed, at) })
+	}
 	if err != nil {
 		for _, place := range places {
 			place.release()
@@ -249,29 +253,33 @@ func (d *Disk) write(parts [][]byte, each []int, direct bool) ([]*region, error)
 	return regions, nil
 }
 
-// writeAt writes to a file, past the system's cache if that is asked for and
-// possible.
-func (d *Disk) writeAt(f File, b []byte, at int64, direct bool) error {
-	if df, ok := f.(directFile); direct && ok {
+// writeDirectly writes to a file, past the system's cache if that is possible.
+func (d *Disk) writeDirectly(f File, b []byte, at int64) error {
+	if df, ok := f.(directFile); ok {
 		err := df.WriteDirect(b, at)
 		if !errors.Is(err, errors.ErrUnsupported) {
 			return err
 		}
-		d.indirect.Store(true)
 	}
+	d.indirect.Store(true)
 	_, err := f.WriteAt(b, at)
 	return err
 }
 
 // pack appends what is to be stored of the parts, each with a header, in which the
-// place is missing.
-func (d *Disk) pack(dst []byte, parts [][]byte, stored []part) []byte {
+// place is missing. What is written directly is not read soon, and its writing
+// costs next to nothing: it is compressed if space is scarce only.
+func (d *Disk) pack(dst []byte, parts [][]byte, stored []part, direct bool) []byte {
 	scarce := d.params.Quota.OverShare(scarceShare)
 	for i, data := range parts {
 		dst = slices.Grow(dst, headerSize+len(data))
 		start := len(dst)
 		h := header{size: uint32(len(data))}
-		dst, h.codec = d.packer.pack(dst[:start+headerSize], data, scarce)
+		if dst = dst[:start+headerSize]; direct && !scarce {
+			dst = append(dst, data...)
+		} else {
+			dst, h.codec = d.packer.pack(dst, data, scarce)
+		}
 		h.stored = uint32(len(dst) - start - headerSize)
 		dst[start+codecAt] = byte(h.codec)
 		stored[i] = part{size: h.size, stored: headerSize + h.stored}
