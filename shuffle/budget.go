@@ -125,6 +125,9 @@ type Account struct {
 	used   atomic.Int64
 }
 
+// Over says that the budget is exceeded.
+func (a *Account) Over() bool { return a.budget.Over() }
+
 // Add enters n bytes more, or less.
 func (a *Account) Add(n int64) {
 	if n != 0 {

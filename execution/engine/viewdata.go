@@ -26,9 +26,12 @@ type viewData struct {
 	memory *viewMemory
 
 	mu sync.Mutex
-	// loaded holds the chunks that were loaded last, the last first; guarded by
-	// mu.
+	// loaded holds the chunks that were loaded last while there was no room, the last
+	// first; guarded by mu.
 	loaded []loadedChunk
+	// kept holds those that were loaded while there was, as in a job that goes on
+	// after its process has ended; guarded by mu.
+	kept map[uint32][]byte
 }
 
 type loadedChunk struct {
@@ -36,7 +39,7 @@ type loadedChunk struct {
 	data   []byte
 }
 
-// loadedChunks is how many chunks of a view are kept that have been loaded. A
+// loadedChunks is how many chunks of a view are kept that were loaded without room. A
 // reader that goes from one to the next needs one; more is for several readers.
 const loadedChunks = 8
 
@@ -83,6 +86,9 @@ func (d *viewData) load(number uint32) ([]byte, error) {
 func (d *viewData) recent(number uint32) ([]byte, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if data, ok := d.kept[number]; ok {
+		return data, true
+	}
 	i := slices.IndexFunc(d.loaded, func(l loadedChunk) bool { return l.number == number })
 	if i < 0 {
 		return nil, false
@@ -98,6 +104,16 @@ func (d *viewData) keep(number uint32, data []byte) {
 	defer d.mu.Unlock()
 	if slices.ContainsFunc(d.loaded, func(l loadedChunk) bool { return l.number == number }) {
 		return // by two at the same time
+	}
+	if !d.memory.account.Over() {
+		if _, twice := d.kept[number]; !twice {
+			if d.kept == nil {
+				d.kept = make(map[uint32][]byte)
+			}
+			d.kept[number] = data
+			d.memory.add(int64(len(data)))
+		}
+		return
 	}
 	if len(d.loaded) == loadedChunks {
 		d.memory.add(-int64(len(d.loaded[loadedChunks-1].data)))
