@@ -85,6 +85,14 @@ func (s *Spill) takes(bytes int) bool {
 	return s.Over() && bytes >= cmp.Or(s.StoreMin, storeMin)
 }
 
+// soonShare of the budget in use means that not even that stays in memory which is
+// read at once.
+const soonShare = 1.125
+
+// spares says whether what is read at once stays in memory: to write it, and to read
+// it again, would take longer than it is there.
+func (s *Spill) spares() bool { return s != nil && !s.Memory.OverShare(soonShare) }
+
 // store puts bytes on disk.
 func (s *Spill) store(parts ...[]byte) (element.Stored, error) {
 	stored, err := s.Disk.Store(parts...)

@@ -282,6 +282,36 @@ func TestWriterTakesOverBlocks(t *testing.T) {
 	}
 }
 
+// TestWriterOfWhatIsReadAtOnce keeps blocks in memory until the budget is exceeded by
+// more than a little.
+func TestWriterOfWhatIsReadAtOnce(t *testing.T) {
+	l := pairs()
+	block, err := l.MakeBlock(bytes.Repeat(pair(1, 1, "key", strings.Repeat("v", 100)), 100))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		soon   bool
+		used   int64
+		stored int
+	}{
+		{soon: false, used: 1000, stored: 0},
+		{soon: false, used: 1001, stored: 1},
+		{soon: true, used: 1125, stored: 0},
+		{soon: true, used: 1126, stored: 1},
+	} {
+		disk, budget := &memDisk{}, shuffle.NewBudget(nil, 1000)
+		budget.Account("others").Set(tt.used)
+		w := shuffle.NewWriter(l, shuffle.Partitions{Plain: true, Soon: tt.soon}, &shuffle.Spill{Memory: budget, Disk: disk})
+		if err := w.WriteBlock(block); err != nil {
+			t.Fatal(err)
+		}
+		if disk.stored != tt.stored {
+			t.Errorf("%+v: %d regions were written", tt, disk.stored)
+		}
+	}
+}
+
 func TestWriterDiskFails(t *testing.T) {
 	full := errors.New("full")
 	for _, want := range []shuffle.Partitions{{Plain: true}, {Groups: 2}, {Single: true}, {Plain: true, Windows: true}, {Groups: 2, Windows: true}} {

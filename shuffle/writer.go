@@ -24,6 +24,9 @@ type Partitions struct {
 	Groups int
 	// Parts says that what goes to disk of a key group is read part by part.
 	Parts bool
+	// Soon says that what is written in whole blocks will be read at once: it may
+	// exceed the budget a little.
+	Soon bool
 	// Ends says that blocks are to tell when their windows end.
 	Ends bool
 	// Windows partitions either form by window besides: a block holds elements
@@ -302,8 +305,10 @@ func (w *Writer) WriteBlock(b element.Block) error {
 
 // addBlock adds a block to the plain ones.
 func (w *Writer) addBlock(b element.Block) error {
-	if err := w.spill.Block(&b, nil); err != nil {
-		return err
+	if !w.want.Soon || !w.spill.spares() {
+		if err := w.spill.Block(&b, nil); err != nil {
+			return err
+		}
 	}
 	if cap(b.Data) > 2*len(b.Data) {
 		b.Data = bytes.Clone(b.Data) // it may be there for long

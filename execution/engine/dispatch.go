@@ -22,6 +22,9 @@ const (
 	worthwhileShare = 2
 	// A stage pauses while a consumer has this many bundles' worth waiting.
 	backlogBundles = 8
+	// So does one of the runner's own where memory is short: it is fast enough, and
+	// what it reads is on disk, while what it writes is not.
+	backlogTight = 2
 )
 
 // urgency says how good a reason there must be to start a bundle.
@@ -186,9 +189,13 @@ func finished(stages []*stageState) bool {
 
 // backlogged says whether a consumer that could go on has too much waiting.
 func (s *scheduler) backlogged(st *stageState) bool {
+	most := int64(backlogBundles)
+	if st.env.id == native && s.pressure > relaxed {
+		most = backlogTight
+	}
 	for _, out := range st.Outputs {
 		for _, c := range s.consumers[out.Edge] {
-			if c.hold != watermark.Buffered && finished(c.sides) && c.queue.Bytes() > backlogBundles*s.config.bundleBytes {
+			if c.hold != watermark.Buffered && finished(c.sides) && c.queue.Bytes() > most*s.config.bundleBytes {
 				return true
 			}
 		}

@@ -96,7 +96,9 @@ func newPipes(p *plan.Plan) []*pipe {
 		pipes[i].families, pipes[i].expires = timerFamilies(p, s), expires(p, s)
 		pipes[i].consumes = consumes(p, s)
 		for _, out := range s.Outputs {
-			pipes[i].outputs = append(pipes[i].outputs, port{layouts[out.Edge], wants[out.Edge], p.Edges[out.Edge], &recent{}})
+			want := wants[out.Edge]
+			want.Soon = !loads(s) // see backlogged
+			pipes[i].outputs = append(pipes[i].outputs, port{layouts[out.Edge], want, p.Edges[out.Edge], &recent{}})
 		}
 	}
 	return pipes
