@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"github.com/gorunner/gorunner/execution/journal"
+	"github.com/gorunner/gorunner/execution/metrics"
 )
 
 // A commit is made by the loop in four steps, of which the second is left out
@@ -75,6 +76,7 @@ func (d *driver) start() ([]order, error) {
 // take makes a fact true, and returns what is to be done then.
 func (d *driver) take(ctx context.Context, f fact) ([]order, error) {
 	var done *execution
+	var extra []metrics.Info // of what is no bundle's
 	switch f := f.(type) {
 	case bundleDone:
 		done = d.ending(f.id)
@@ -93,12 +95,19 @@ func (d *driver) take(ctx context.Context, f fact) ([]order, error) {
 		x.out.abandon()
 		x.out.release()
 		d.end(x, &d.failed)
-	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, drainAsked, windowsMapped, pressureChanged, idleMeasured, taskPanicked, tick:
+	case elementParked:
+		if f.err == nil {
+			extra = parkedCount(f.failure.Stage)
+		}
+	case workerReady, workerGone, workerRefused, bundleSplit, bundleFull, workHalved, drainAsked, windowsMapped, pressureChanged, idleMeasured, taskPanicked, tick:
 	}
 	orders := d.step(f)
-	seq, err := d.record(ctx, done)
+	seq, err := d.record(ctx, done, extra)
 	if err == nil && done != nil {
 		err = d.apply(ctx, done, seq)
+	}
+	if err == nil && len(extra) > 0 {
+		err = d.count(extra)
 	}
 	return orders, err
 }
@@ -106,7 +115,7 @@ func (d *driver) take(ctx context.Context, f fact) ([]order, error) {
 // record hands what the last step has changed to the journal, with what the bundle
 // has that it committed, if it did. It returns the number of that commit, 0 if there
 // is none.
-func (d *driver) record(ctx context.Context, done *execution) (journal.Seq, error) {
+func (d *driver) record(ctx context.Context, done *execution, extra []metrics.Info) (journal.Seq, error) {
 	j := d.opts.Journal
 	if j == nil {
 		return 0, nil
@@ -116,6 +125,7 @@ func (d *driver) record(ctx context.Context, done *execution) (journal.Seq, erro
 		c = &journal.Commit{}
 	}
 	d.views.changes(c)
+	c.Metrics = extra
 	if done != nil {
 		c.Metrics = done.result.Metrics
 		if done.txn != nil {
@@ -130,6 +140,13 @@ func (d *driver) record(ctx context.Context, done *execution) (journal.Seq, erro
 		return 0, fmt.Errorf("%w: %w", ErrJournal, err)
 	}
 	return seq, nil
+}
+
+// count adds to what was extra.
+func (d *driver) count(infos []metrics.Info) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.committed.Add(infos)
 }
 
 // apply makes a bundle's commit true in what the driver keeps.

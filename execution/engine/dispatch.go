@@ -47,6 +47,7 @@ func (s *scheduler) dispatch() {
 	wake := s.restart()
 	s.reach()
 	for _, env := range s.envs {
+		s.isolate(env)
 		s.fill(env, possible)
 		wake = earlier(wake, s.splitForIdle(env))
 	}
@@ -206,7 +207,11 @@ func (s *scheduler) backlogged(st *stageState) bool {
 func (s *scheduler) startNext(st *stageState) {
 	work := s.take(st)
 	st.mark()
-	w := s.workerFor(st, work)
+	s.startOn(st, work, s.workerFor(st, work))
+}
+
+// startOn starts a bundle of the stage on a worker.
+func (s *scheduler) startOn(st *stageState, work *work, w *worker) {
 	s.lastBundle++
 	s.began(st)
 	b := &bundle{

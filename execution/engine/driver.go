@@ -76,6 +76,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 	begin := startClock()
 	conf := config{
 		workers: o.Workers, environmentWorkers: o.EnvironmentWorkers, slots: o.Slots, bundleTime: o.BundleTime, idleInterval: idleInterval, maxAttempts: o.MaxAttempts, maxWorkerRestarts: o.MaxWorkerRestarts,
+		park: o.ParkPoison, maxParked: o.MaxParked,
 		restartWindow: o.RestartWindow, restartDelay: o.RestartDelay, restartDelayMax: o.RestartDelayMax,
 		bundleBytes: int64(o.BundleBytes), memory: o.Memory.Limit(), splitInterval: o.SplitInterval, checkpointInterval: o.CheckpointInterval, patience: o.Patience,
 		epoch: begin.epoch(), drain: o.Drain,
@@ -122,6 +123,7 @@ func (o Options) withDefaults() Options {
 	def(&o.Slots, max(2, runtime.GOMAXPROCS(0)))
 	def(&o.MaxAttempts, 4)
 	def(&o.MaxWorkerRestarts, 8)
+	def(&o.MaxParked, 1000)
 	if o.Memory == nil {
 		o.Memory = shuffle.NewBudget(nil, 0)
 	}
@@ -245,6 +247,11 @@ func (d *driver) obey(ctx context.Context, orders []order, alarm *alarm) (done b
 			d.startBundle(ctx, o)
 		case splitBundle:
 			d.splitBundle(ctx, o)
+		case halveWork:
+			d.log.Warn("bundle keeps failing and is cut in two", "stage", d.plan.Stages[o.stage].Name, "bundle", o.id, "error", o.err)
+			d.task(func() fact { return d.halve(o) })
+		case parkElement:
+			d.task(func() fact { return d.park(ctx, o) })
 		case measureIdle:
 			now := readMeter(d.clock)
 			idle := now.since(d.meter)
@@ -263,6 +270,8 @@ func (d *driver) obey(ctx context.Context, orders []order, alarm *alarm) (done b
 			d.log.Warn("bundle failed and will be tried again", "stage", d.plan.Stages[o.event.Stage].Name,
 				"bundle", o.event.Bundle, "attempt", o.event.Attempt, "error", o.event.Err)
 			d.tell(o.event)
+		case elementPutAside:
+			d.tell(o.event)
 		case workerReplaced:
 			d.log.Warn("worker lost, starting another", "worker", o.event.Worker, "environment", o.event.Environment, "after", o.event.After, "error", o.event.Err)
 			d.tell(o.event)
@@ -272,6 +281,10 @@ func (d *driver) obey(ctx context.Context, orders []order, alarm *alarm) (done b
 		case finishJob:
 			return true, nil
 		case failJob:
+			var bundle *BundleError
+			if errors.As(o.err, &bundle) {
+				d.keepLast(ctx, bundle)
+			}
 			return false, o.err
 		}
 	}

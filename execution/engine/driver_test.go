@@ -144,7 +144,7 @@ func (r *recorder) Event(e Event) {
 		r.replaced.Add(1)
 	case StageFinished:
 		r.finished.Add(1)
-	case WorkerMissing:
+	case ElementParked, WorkerMissing:
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
 	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/execution/timer"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/shuffle"
 	"github.com/gorunner/gorunner/state"
@@ -75,6 +76,14 @@ type Options struct {
 	// Quota bounds what the job has on Disk, which enters that there; default no
 	// bound.
 	Quota *shuffle.Budget
+	// ParkPoison puts elements aside that keep failing, up to MaxParked of each stage,
+	// instead of failing the job; default it fails, and 1,000. Not those of sources,
+	// nor timers.
+	ParkPoison bool
+	MaxParked  int
+	// DeadLetters get the elements that are parked, and the input of the bundle that
+	// the job fails with; default nobody does.
+	DeadLetters DeadLetters
 	// OpenState opens a table for the state that memory has no room for; default
 	// all of it stays there. It is called when that is first the case.
 	OpenState func() (state.Table, error)
@@ -103,7 +112,7 @@ type Options struct {
 type Listener interface{ Event(Event) }
 
 // Event is something that happened to a job. The set is closed:
-// [StageFinished], [BundleRetried], [WorkerReplaced], [WorkerMissing].
+// [StageFinished], [BundleRetried], [ElementParked], [WorkerReplaced], [WorkerMissing].
 //
 //sumtype:decl
 type Event interface{ event() }
@@ -118,6 +127,16 @@ type BundleRetried struct {
 	Bundle  harness.BundleID
 	Attempt int
 	Err     error
+}
+
+// ElementParked says that an element kept failing, and the job goes on without it.
+type ElementParked struct {
+	Stage plan.StageID
+	// Where it is kept.
+	Where string
+	// Parked is how many of the stage are, since the start of the process.
+	Parked int
+	Err    error
 }
 
 // WorkerReplaced says that a worker was lost, or could not be started, and that
@@ -142,6 +161,7 @@ type WorkerMissing struct {
 
 func (StageFinished) event()  {}
 func (BundleRetried) event()  {}
+func (ElementParked) event()  {}
 func (WorkerReplaced) event() {}
 func (WorkerMissing) event()  {}
 
@@ -152,6 +172,12 @@ type BundleError struct {
 	Attempts int
 	// Err is what the harness said last, with the SDK's own text.
 	Err error
+	// Kept says where its input is kept; empty if it is not.
+	Kept string
+
+	input  []element.Block
+	timers []*timer.Timer
+	disk   bool // is to blame
 }
 
 // ErrCancelled is wrapped by the error of a job whose context ended.

@@ -12,7 +12,7 @@ import (
 
 // fact is something that happened outside the scheduler. The set is closed:
 // [workerReady], [workerGone], [workerRefused], [bundleDone], [bundleFailed],
-// [bundleSplit], [bundleFull], [windowsMapped], [drainAsked], [pressureChanged],
+// [bundleSplit], [bundleFull], [workHalved], [elementParked], [windowsMapped], [drainAsked], [pressureChanged],
 // [idleMeasured], [taskPanicked], [tick].
 //
 //sumtype:decl
@@ -93,6 +93,22 @@ type bundleSplit struct {
 // its work is for others.
 type bundleFull struct{ id harness.BundleID }
 
+// workHalved is the answer to halveWork, unless there is an error.
+type workHalved struct {
+	id     harness.BundleID
+	halves [2]portion
+	lost   bool // as it was asked
+	err    error
+}
+
+// elementParked is the answer to parkElement.
+type elementParked struct {
+	id      harness.BundleID
+	where   string
+	failure *BundleError
+	err     error
+}
+
 // drainAsked says that the job is to be drained.
 type drainAsked struct{}
 
@@ -132,6 +148,8 @@ func (bundleDone) fact()      {}
 func (bundleFailed) fact()    {}
 func (bundleSplit) fact()     {}
 func (bundleFull) fact()      {}
+func (workHalved) fact()      {}
+func (elementParked) fact()   {}
 func (drainAsked) fact()      {}
 func (taskPanicked) fact()    {}
 func (windowsMapped) fact()   {}
@@ -140,7 +158,7 @@ func (idleMeasured) fact()    {}
 func (tick) fact()            {}
 
 // order is what the scheduler wants done. The set is closed: [startWorker],
-// [startBundle], [splitBundle], [measureIdle], [mapWindows], [forgetWindows], [wakeAt], [stageFinished], [bundleRetried],
+// [startBundle], [splitBundle], [halveWork], [parkElement], [measureIdle], [mapWindows], [forgetWindows], [wakeAt], [stageFinished], [bundleRetried], [elementPutAside],
 // [workerReplaced], [workerMissing], [finishJob], [failJob].
 //
 //sumtype:decl
@@ -179,6 +197,22 @@ type splitBundle struct {
 	parts int
 }
 
+// halveWork asks to cut the input of work that has failed in two.
+type halveWork struct {
+	id    harness.BundleID
+	stage plan.StageID
+	input []element.Block
+	// lost says that a worker was lost at last.
+	lost bool
+	err  error
+}
+
+// parkElement asks to put the one element of a bundle that has failed aside.
+type parkElement struct {
+	id      harness.BundleID
+	failure *BundleError
+}
+
 // measureIdle asks how busy the machine has been since it was asked before.
 type measureIdle struct{}
 
@@ -201,13 +235,14 @@ type forgetWindows struct {
 // wakeAt asks for a tick at the time, and replaces what was asked before.
 type wakeAt struct{ at time.Duration }
 
-// stageFinished, bundleRetried, workerReplaced and workerMissing tell of what
+// stageFinished, bundleRetried, elementPutAside, workerReplaced and workerMissing tell of what
 // happened.
 type (
-	stageFinished  struct{ stage plan.StageID }
-	bundleRetried  struct{ event BundleRetried }
-	workerReplaced struct{ event WorkerReplaced }
-	workerMissing  struct{ event WorkerMissing }
+	stageFinished   struct{ stage plan.StageID }
+	bundleRetried   struct{ event BundleRetried }
+	elementPutAside struct{ event ElementParked }
+	workerReplaced  struct{ event WorkerReplaced }
+	workerMissing   struct{ event WorkerMissing }
 )
 
 // finishJob and failJob end the job; no order follows them.
@@ -216,16 +251,19 @@ type (
 	failJob   struct{ err error }
 )
 
-func (startWorker) order()    {}
-func (startBundle) order()    {}
-func (splitBundle) order()    {}
-func (measureIdle) order()    {}
-func (mapWindows) order()     {}
-func (forgetWindows) order()  {}
-func (wakeAt) order()         {}
-func (stageFinished) order()  {}
-func (bundleRetried) order()  {}
-func (workerReplaced) order() {}
-func (workerMissing) order()  {}
-func (finishJob) order()      {}
-func (failJob) order()        {}
+func (startWorker) order()     {}
+func (startBundle) order()     {}
+func (splitBundle) order()     {}
+func (halveWork) order()       {}
+func (parkElement) order()     {}
+func (measureIdle) order()     {}
+func (mapWindows) order()      {}
+func (forgetWindows) order()   {}
+func (wakeAt) order()          {}
+func (stageFinished) order()   {}
+func (bundleRetried) order()   {}
+func (elementPutAside) order() {}
+func (workerReplaced) order()  {}
+func (workerMissing) order()   {}
+func (finishJob) order()       {}
+func (failJob) order()         {}

@@ -70,7 +70,7 @@ func (m makespan) run(t *testing.T) (took time.Duration, most int) {
 				finished = true
 			case failJob:
 				t.Fatal(o.err)
-			case startWorker, mapWindows, forgetWindows, stageFinished, bundleRetried, workerReplaced, workerMissing:
+			case startWorker, mapWindows, forgetWindows, stageFinished, bundleRetried, halveWork, parkElement, elementPutAside, workerReplaced, workerMissing:
 			}
 		}
 	}

@@ -96,7 +96,15 @@ func (s *scheduler) dropWorker(f workerGone) {
 	env := w.env
 	env.workers = slices.DeleteFunc(env.workers, func(o *worker) bool { return o == w })
 	env.members++
+	w.excused = w.excused || env.quarantine.worker == w && w.used > 0
+	env.quarantine.release(w)
 	if finished(env.stages) && finished(env.callers) {
+		return
+	}
+	if w.excused {
+		s.orders = append(s.orders, workerReplaced{WorkerReplaced{Worker: f.id, Environment: env.id, Err: f.err}})
+		env.restarts.total++
+		s.startWorker(env)
 		return
 	}
 	if lost, ok := s.replace(env, WorkerReplaced{Worker: f.id, Environment: env.id, Err: f.err}); !ok {

@@ -43,6 +43,11 @@ type scheduler struct {
 	envs         []*environment
 	workers      map[harness.WorkerID]*worker
 	bundles      map[harness.BundleID]*bundle
+	// examined are the works that are halved or parked just now, by the bundles that
+	// have failed.
+	examined map[harness.BundleID]*examination
+	// quarantined is the number of works that wait in quarantine.
+	quarantined int
 	// consumers lists for each edge the stages whose main input it is.
 	consumers [][]*stageState
 	// gated lists the stages with gates; asking counts their open questions.
@@ -91,6 +96,10 @@ type config struct {
 	restartWindow, restartDelay, restartDelayMax time.Duration
 	environmentWorkers                           map[plan.EnvironmentID]int // where not workers
 	bundleBytes                                  int64
+	// park says that elements which keep failing are put aside, up to maxParked of a
+	// stage.
+	park      bool
+	maxParked int
 	// memory is the budget; 0 is none.
 	memory int64
 	// bundleTime is what a bundle is to take at most; 0 for no matter how long.
@@ -158,10 +167,13 @@ type stageState struct {
 	unbounded bool
 	// endless stages have work without end: their input is unbounded, or an
 	// element of it may be. served is the last bundle of such a stage.
-	endless    bool
-	served     harness.BundleID
-	elementsIn int64
-	bytesIn    int64
+	endless bool
+	served  harness.BundleID
+	// examined is the number of its works that are; parked counts the elements that
+	// were put aside.
+	examined, parked int
+	elementsIn       int64
+	bytesIn          int64
 	// What was committed.
 	elementsOut, bytesOut int64
 }
@@ -183,6 +195,8 @@ type work struct {
 	// truncated says that the work was, or needs not be.
 	truncated bool
 	attempts  int
+	// suspicion is not nil once the work is examined: see poison.go.
+	suspicion *suspicion
 	// avoid is the worker that was lost with the work.
 	avoid harness.WorkerID
 }
@@ -197,6 +211,8 @@ type bundle struct {
 	worker *worker
 	work   *work
 	began  time.Duration
+	// alone says that its worker is in quarantine.
+	alone bool
 	// asked is the request to split that is open, nil if none is.
 	asked *splitTimes
 	// fraction is what it was asked to keep.
@@ -211,6 +227,7 @@ func newScheduler(p *plan.Plan, c config) *scheduler {
 		plan: p, config: c,
 		workers:    make(map[harness.WorkerID]*worker),
 		bundles:    make(map[harness.BundleID]*bundle),
+		examined:   make(map[harness.BundleID]*examination),
 		consumers:  make([][]*stageState, len(p.Edges)),
 		unfinished: len(p.Stages),
 		measured:   -c.idleInterval,
@@ -309,7 +326,7 @@ func environmentOf(stage *plan.Stage) plan.EnvironmentID {
 
 // busy says whether the stage has work, besides timers.
 func (st *stageState) busy() bool {
-	return st.running > 0 || len(st.retries) > 0 || len(st.delayed) > 0 || st.pending() > 0
+	return st.running > 0 || st.examined > 0 || len(st.retries) > 0 || len(st.delayed) > 0 || st.pending() > 0
 }
 
 // pending is the number of elements that wait for a bundle.
@@ -383,6 +400,10 @@ func (s *scheduler) step(now time.Duration, f fact) []order {
 		s.split(f)
 	case bundleFull:
 		s.full(f)
+	case workHalved:
+		s.halved(f)
+	case elementParked:
+		s.parkedOne(f)
 	case windowsMapped:
 		s.answered(f)
 	case drainAsked:

@@ -23,13 +23,14 @@ import (
 // TestScheduler runs the scripts of testdata/scheduler. A script makes a plan,
 // tells the scheduler facts and shows its orders:
 //
-//	plan [workers=N] [slots=N] [bundle-bytes=N] [bundle-time=MS] [attempts=N] [restarts=N] [window=MS] [backoff=MS] [interval=MS] [patience=MS] [epoch=MS] [clocks] [windows] [drain]
+//	plan [workers=N] [slots=N] [bundle-bytes=N] [bundle-time=MS] [attempts=N] [restarts=N] [window=MS] [backoff=MS] [interval=MS] [patience=MS] [epoch=MS] [clocks] [windows] [drain] [park=N]
 //	    NAME impulse | test | gbk IN [streaming] | view IN | sort IN
 //	    NAME exec ENV IN [keyed] [timers] [state] [splittable] [unbounded] [truncated] [side=EDGE[/VIEW]], each [-> OUT...]
 //	    script, then each event: NAME=COUNTxBYTES@TIME | NAME@TIME | clock+MS
 //	ready WORKER ENV SLOTS          gone WORKER          refused ENV
 //	done BUNDLE [OUT=COUNTxBYTES[@TIME[~END]]...] [left=COUNT:DELAY_MS[@TIME]...] [shown=TIME] [TIMER...] [parked=DOMAIN/GROUP/MORE[@FIRST:HOLD]]
 //	failed BUNDLE [lost] [fatal]    refuse BUNDLE
+//	halved BUNDLE N N [lost]        parked BUNDLE
 //	split BUNDLE keep=N rest=N[/GROUP][:DELAY_MS][@TIME]... [freed=GROUP]       full BUNDLE
 //	tick                            drain                       idle PERCENT [asleep]
 //	pressure relaxed|tight|full
@@ -99,6 +100,18 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.step(s.done(t, d, bundle()))
 	case "failed":
 		return s.step(bundleFailed{id: bundle(), err: errors.New("failed"), lost: d.HasArg("lost"), fatal: d.HasArg("fatal")})
+	case "halved":
+		f := workHalved{id: bundle(), lost: d.HasArg("lost")}
+		for i := range f.halves {
+			n, err := strconv.Atoi(arg(i + 1))
+			if err != nil {
+				d.Fatalf(t, "half: %v", err)
+			}
+			f.halves[i] = portion{blocks: blocks(n, 1, element.MinTime), groups: []element.KeyGroup{0}}
+		}
+		return s.step(f)
+	case "parked":
+		return s.step(elementParked{id: bundle(), failure: &BundleError{Err: errors.New("failed")}})
 	case "pressure":
 		return s.step(pressureChanged{map[string]pressure{"relaxed": relaxed, "tight": tight, "full": full}[arg(0)]})
 	case "memory":
@@ -334,6 +347,8 @@ func (s *script) plans(t *testing.T, d *datadriven.TestData) string {
 	c.restartWindow, c.restartDelay, c.restartDelayMax = ms(window), ms(backoff), 4*ms(backoff)
 	c.bundleBytes = int64(bundleBytes)
 	c.drain = d.HasArg("drain")
+	d.MaybeScanArgs(t, "park", &c.maxParked)
+	c.park = c.maxParked > 0
 	var epoch, patience int
 	d.MaybeScanArgs(t, "patience", &patience)
 	c.patience = ms(patience)
@@ -512,6 +527,12 @@ func (s *script) print(orders []order) string {
 			fmt.Fprintf(&b, "stage %s finished\n", s.plan.Stages[o.stage].Name)
 		case bundleRetried:
 			fmt.Fprintf(&b, "bundle %d of %s failed: attempt %d\n", o.event.Bundle, s.plan.Stages[o.event.Stage].Name, o.event.Attempt)
+		case halveWork:
+			fmt.Fprintf(&b, "halve bundle %d of %s\n", o.id, s.plan.Stages[o.stage].Name)
+		case parkElement:
+			fmt.Fprintf(&b, "park element of bundle %d\n", o.id)
+		case elementPutAside:
+			fmt.Fprintf(&b, "element %d of %s parked\n", o.event.Parked, s.plan.Stages[o.event.Stage].Name)
 		case workerReplaced:
 			worker, after := string(o.event.Worker), ""
 			if worker == "" {

@@ -24,6 +24,9 @@ func (s *scheduler) settle(id harness.BundleID) *bundle {
 	b.stage.running--
 	b.stage.mark()
 	b.worker.used--
+	if b.alone {
+		env.quarantine.release(b.worker)
+	}
 	if !b.stage.source {
 		s.relieving--
 	}
@@ -57,9 +60,7 @@ func (s *scheduler) commit(f bundleDone) {
 		fired = slices.Concat(fired, f.loaded)
 	}
 	s.apply(b, s.lastTimers(b, fired, f.timers), f.parked)
-	s.tracker.Release(b.stage.ID, watermark.Running, element.MaxTime)
-	b.work.queue.Settle(b.work.lease)
-	b.stage.reached = max(b.stage.reached, b.work.ahead)
+	s.conclude(b.stage, b.work)
 }
 
 func (s *scheduler) commitOutput(b *bundle, f bundleDone) {
@@ -93,17 +94,23 @@ func (s *scheduler) deliver(edge plan.EdgeID, out *shuffle.Output) {
 
 func (s *scheduler) retry(f bundleFailed) {
 	b := s.settle(f.id)
-	b.stage.env.failed++
-	b.work.attempts++
-	if f.fatal || b.work.attempts >= s.config.maxAttempts {
-		s.fail(&BundleError{Stage: b.stage.Stage, Bundle: f.id, Attempts: b.work.attempts, Err: f.err})
-		return
+	if f.lost && b.work.under() {
+		b.work.suspicion.lethal = true
 	}
+	b.stage.env.failed++
 	if f.lost {
 		b.work.avoid = b.worker.id
 		b.worker.lost = true // workerGone will come, but may come late
+		b.worker.excused = b.worker.excused || b.alone
 	}
-	b.stage.retries = append(b.stage.retries, b.work)
+	if b.alone || !f.lost || !b.work.under() {
+		b.work.attempts++
+	}
+	if f.fatal || b.work.attempts >= s.config.maxAttempts {
+		s.giveUp(b, f)
+		return
+	}
+	s.again(b.stage, b.work)
 	s.orders = append(s.orders, bundleRetried{BundleRetried{
 		Stage: b.stage.ID, Bundle: f.id, Attempt: b.work.attempts, Err: f.err,
 	}})

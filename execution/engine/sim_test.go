@@ -544,7 +544,7 @@ func (s *sim) obey(orders []order) error {
 			s.views.stageFinished(o.stage)
 		case forgetWindows:
 			s.views.forget(o.view, o.windows)
-		case bundleRetried, workerReplaced, workerMissing, mapWindows:
+		case bundleRetried, halveWork, parkElement, elementPutAside, workerReplaced, workerMissing, mapWindows:
 		}
 	}
 	return nil

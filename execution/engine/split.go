@@ -69,8 +69,8 @@ func (s *scheduler) splitForIdle(env *environment) time.Duration {
 // What a bundle has sorted is not in the order of its input any more.
 func (s *scheduler) severable(b *bundle) bool {
 	st := b.stage
-	return !st.Input.Keyed || len(b.work.lease.Groups) > 1 && st.hold != watermark.Buffered &&
-		(!s.sticky(st) || b.worker.free() > 0)
+	return !b.work.under() && (!st.Input.Keyed || len(b.work.lease.Groups) > 1 && st.hold != watermark.Buffered &&
+		(!s.sticky(st) || b.worker.free() > 0))
 }
 
 // splitFor asks to split bundles for so many slots, as evenly as it goes.
@@ -148,7 +148,9 @@ func (s *scheduler) split(f bundleSplit) {
 	}
 	if b.stage.Input.Keyed {
 		s.giveBack(b, f.rest)
-		b.work.queue.Trim(&b.work.lease, f.freed)
+		if !b.work.under() { // whose other pieces may be of the same groups
+			b.work.queue.Trim(&b.work.lease, f.freed)
+		}
 	} else {
 		for _, r := range f.rest {
 			s.leave(b, r)

@@ -56,7 +56,7 @@ func (s *scheduler) virtual() bool { return len(s.plan.Tests) > 0 }
 
 // quiet says whether nothing goes on and nothing can, even with more workers.
 func (s *scheduler) quiet() bool {
-	return len(s.bundles) == 0 && s.asking == 0 && !slices.ContainsFunc(s.stages, func(st *stageState) bool {
+	return len(s.bundles) == 0 && len(s.examined) == 0 && s.quarantined == 0 && s.asking == 0 && !slices.ContainsFunc(s.stages, func(st *stageState) bool {
 		return s.hasWork(st) && s.startable(st, necessary)
 	})
 }

@@ -16,12 +16,13 @@ type environment struct {
 	ready   stageSet // those that may have work
 	// bundles are those that are running, in the order in which they began;
 	// running counts them by what their stages want.
-	bundles  []*bundle
-	running  [demands]int
-	width    width
-	callers  []*stageState // of its functions, in whatever environment
-	starting int           // workers on their way
-	restarts restarts
+	bundles    []*bundle
+	running    [demands]int
+	width      width
+	callers    []*stageState // of its functions, in whatever environment
+	starting   int           // workers on their way
+	restarts   restarts
+	quarantine quarantine
 	// endless says that some of the stages are. served is the last bundle of
 	// the others.
 	endless bool
@@ -38,13 +39,14 @@ type worker struct {
 	env *environment
 	// slots is the most bundles that it executes at a time, used how many it does.
 	slots, used int
-	// lost workers get no more bundles.
-	lost bool
+	// lost workers get no more bundles. The loss of an excused one is the fault of
+	// what it was executing.
+	lost, excused bool
 }
 
 // free is the number of idle slots.
 func (w *worker) free() int {
-	if w.lost {
+	if w.lost || w.env.quarantine.worker == w {
 		return 0
 	}
 	return w.slots - w.used

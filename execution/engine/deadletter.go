@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/gorunner/gorunner/element"
+	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/metrics"
+	"github.com/gorunner/gorunner/execution/timer"
+	"github.com/gorunner/gorunner/plan"
+	"github.com/gorunner/gorunner/shuffle"
+)
+
+// DeadLetters keep what could not be executed, for people to look at. They are used
+// by many goroutines at a time.
+type DeadLetters interface {
+	// Keep returns once what it has kept outlives the machine, and says where that is.
+	// What has an equal Number replaces what was kept before.
+	Keep(ctx context.Context, l *DeadLetter) (where string, err error)
+}
+
+// DeadLetter is input that failed.
+type DeadLetter struct {
+	Stage *plan.Stage
+	// Edge is that of the input, Layout how its elements stand in the blocks.
+	Edge   *plan.Edge
+	Layout *shuffle.Layout
+	// Parked says that the job goes on without the input, which is one element.
+	Parked   bool
+	Bundle   harness.BundleID
+	Attempts int
+	// Err is what the harness said last.
+	Err error
+	// Number names the element within its job, in every process that has it; 0 where
+	// jobs end with their process.
+	Number element.Number
+	// Input is in memory, but for its pages. Timers are those that were to fire.
+	Input  []element.Block
+	Timers []*timer.Timer
+}
+
+// keep gives the input of a failed bundle to whoever keeps it.
+func (d *driver) keep(ctx context.Context, e *BundleError, parked bool) (string, error) {
+	if d.opts.DeadLetters == nil {
+		return "", nil
+	}
+	l := &DeadLetter{Stage: e.Stage, Parked: parked, Bundle: e.Bundle, Attempts: e.Attempts, Err: e.Err, Timers: e.timers}
+	if e.Stage.Input != nil {
+		l.Edge, l.Layout = d.plan.Edges[e.Stage.Input.Edge], d.pipes[e.Stage.ID].input
+	}
+	var err error
+	var loaded int64
+	if l.Input, loaded, err = load(e.input); err != nil {
+		return "", err
+	}
+	d.accounts.running.Add(loaded)
+	defer d.accounts.running.Add(-loaded)
+	if parked {
+		l.Number = e.input[0].Number
+	}
+	return d.opts.DeadLetters.Keep(ctx, l)
+}
+
+// keepLast keeps the input of the bundle that the job fails with.
+func (d *driver) keepLast(ctx context.Context, e *BundleError) {
+	if e.disk || len(e.input) == 0 && len(e.timers) == 0 {
+		return
+	}
+	where, err := d.keep(ctx, e, false)
+	if err != nil {
+		d.log.Warn("the input of the failed bundle is not kept", "stage", e.Stage.Name, "error", err)
+		return
+	}
+	e.Kept = where
+}
+
+// park puts an element aside. The fact that it is comes after it lasts.
+func (d *driver) park(ctx context.Context, o parkElement) fact {
+	e := o.failure
+	where, err := d.keep(ctx, e, true)
+	if err != nil {
+		return elementParked{id: o.id, err: err}
+	}
+	d.log.Warn("element parked", "stage", e.Stage.Name, "where", where, "error", e.Err)
+	return elementParked{id: o.id, where: where, failure: e}
+}
+
+// halve cuts the input of work in two.
+func (d *driver) halve(o halveWork) fact {
+	f := workHalved{id: o.id, lost: o.lost}
+	f.halves, f.err = d.cutInTwo(o)
+	return f
+}
+
+func (d *driver) cutInTwo(o halveWork) (halves [2]portion, err error) {
+	layout, spill := d.pipes[o.stage].input, d.pipes[o.stage].spill
+	half := countOf(o.input) / 2
+	input := append([]element.Block(nil), o.input...)
+	before := int64(0)
+	for i := range input { // only the one that is cut has to be in memory
+		if n := int64(input[i].Count); before < half && half < before+n && input[i].OnDisk() {
+			if input[i], err = input[i].InMemory(); err != nil {
+				return halves, fmt.Errorf("%w: %w", shuffle.ErrDisk, err)
+			}
+		}
+		before += int64(input[i].Count)
+	}
+	halves[0].blocks, halves[1].blocks, err = layout.SplitAt(input, half, half)
+	if err != nil {
+		return halves, err
+	}
+	x := execution{stage: d.plan.Stage(o.stage), layout: layout, groups: d.plan.KeyGroups}
+	for i := range halves {
+		p := &halves[i]
+		spill.Last(eachNew(p.blocks))
+		if !x.stage.Input.Keyed {
+			continue
+		}
+		for j := range p.blocks {
+			b, err := p.blocks[j].InMemory()
+			if err != nil {
+				return halves, fmt.Errorf("%w: %w", shuffle.ErrDisk, err)
+			}
+			g, err := x.group(&b)
+			if err != nil {
+				return halves, err
+			}
+			p.groups = append(p.groups, g)
+		}
+	}
+	return halves, nil
+}
+
+// eachNew yields the blocks that were cut, and so have no number.
+func eachNew(blocks []element.Block) func(yield func(*element.Block) bool) {
+	return func(yield func(*element.Block) bool) {
+		for i := range blocks {
+			if blocks[i].Number == 0 && !yield(&blocks[i]) {
+				return
+			}
+		}
+	}
+}
+
+// parkedCount is the counter of the elements of a stage that were parked.
+func parkedCount(s *plan.Stage) []metrics.Info {
+	k, ok := s.Kind.(*plan.Executable)
+	if !ok || len(k.Transforms) == 0 {
+		return nil
+	}
+	return []metrics.Info{{
+		URN:  "beam:metric:user:sum_int64:v1",
+		Type: "beam:metrics:sum_int64:v1",
+		Labels: map[string]string{
+			"PTRANSFORM": string(k.Transforms[0].ID), "NAMESPACE": "gorunner", "NAME": "parkedElements",
+		},
+		Payload: binary.AppendUvarint(nil, 1),
+	}}
+}
