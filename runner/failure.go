@@ -34,6 +34,10 @@ func (j *job) describeFailure(err error) string {
 	}
 	b.WriteString(":\n")
 	b.WriteString(text)
+	if bundle.Kept != "" {
+		b.WriteString("\nIts input is kept in ")
+		b.WriteString(bundle.Kept)
+	}
 	return b.String()
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/runner/artifact"
+	"github.com/gorunner/gorunner/runner/deadletter"
 	"github.com/gorunner/gorunner/runner/jobdir"
 	"github.com/gorunner/gorunner/translate"
 )
@@ -233,6 +233,9 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		MaxAttempts:        j.settings.bundleAttempts,
 		MaxWorkerRestarts:  j.settings.workerRestarts,
 		RestartWindow:      j.settings.restartWindow,
+		ParkPoison:         j.settings.park,
+		MaxParked:          j.settings.maxParked,
+		DeadLetters:        deadletter.New(deadletter.Params{Dir: jobdir.Dead(j.dir), Job: string(j.id), Clock: s.opts.Clock}),
 		BundleBytes:        j.settings.bundleBytes,
 		CheckpointInterval: j.settings.checkpoint,
 		Drain:              j.settings.drain,
@@ -288,7 +291,7 @@ func (s *Server) free(j *job) error {
 	case j.saved != nil:
 		err = errors.Join(err, j.saved.Clear())
 	case j.dir != "":
-		err = errors.Join(err, os.RemoveAll(j.dir))
+		err = errors.Join(err, jobdir.RemoveButDead(j.dir))
 	}
 	return err
 }

@@ -26,6 +26,10 @@ type jobOptions struct {
 	workerRestarts int
 	restartWindow  time.Duration
 	workerTimeout  time.Duration
+	// park says that elements which keep failing are put aside, up to maxParked of a
+	// stage.
+	park      bool
+	maxParked int
 	// workerProcesses is the number of workers of a Python client's environment,
 	// workerPython the interpreter of those that are not the client: see
 	// pythonworkers.go.
@@ -70,6 +74,14 @@ func optionSpecs() []optionSpec {
 			func(o *jobOptions, n int) { o.workerRestarts = n }),
 		countOption("gorunner_worker_restart_window_s", "Seconds after which a lost worker is forgotten; 0 is the default, 600.",
 			func(o *jobOptions, n int) { o.restartWindow = time.Duration(n) * time.Second }),
+		parsedOption("gorunner_on_poison", "What becomes of elements that keep failing: fail ends the job, park puts them aside and goes on, which is meant for streaming; default fail.",
+			func(o *jobOptions, v string) error {
+				var err error
+				o.park, err = parseOnPoison(v)
+				return err
+			}),
+		countOption("gorunner_max_parked", "How many elements of a stage are put aside before the job fails; 0 is the default, 1000.",
+			func(o *jobOptions, n int) { o.maxParked = n }),
 		countOption("gorunner_worker_timeout_s", "Seconds that a worker may take to connect; 0 is the server's setting.",
 			func(o *jobOptions, n int) { o.workerTimeout = time.Duration(n) * time.Second }),
 		countOption("gorunner_checkpoint_ms", "Milliseconds that endless elements are executed before what they have yielded is passed on; 0 is the default, 100.",
@@ -277,4 +289,15 @@ func (o jobOptions) keeps(server Durability) (Durability, error) {
 		return None, fmt.Errorf("runner: option gorunner_durability: %v is more than this server offers, which is %v", *o.durability, server)
 	}
 	return *o.durability, nil
+}
+
+// parseOnPoison reads what becomes of elements that keep failing.
+func parseOnPoison(v string) (park bool, err error) {
+	switch v {
+	case "fail":
+		return false, nil
+	case "park":
+		return true, nil
+	}
+	return false, fmt.Errorf("%q is not what can become of an element: use fail or park", v)
 }

@@ -60,6 +60,9 @@ func TestOptions(t *testing.T) {
 		"beam:option:gorunner_disk_bytes:v1":       1e12,
 		"beam:option:gorunner_bundle_attempts:v1":  2,
 		"beam:option:gorunner_worker_restarts:v1":  3.0,
+		"gorunner_worker_restart_window_s":         5,
+		"gorunner_on_poison":                       "park",
+		"gorunner_max_parked":                      9,
 		"beam:option:gorunner_worker_timeout_s:v1": "7",
 		"beam:option:gorunner_checkpoint_ms:v1":    "20",
 		"beam:option:gorunner_key_groups:v1":       "5",
@@ -71,7 +74,7 @@ func TestOptions(t *testing.T) {
 		"beam:option:job_name:v1":                  "me",
 	})
 	want := jobOptions{
-		name: "me", memory: 1e11, disk: 1e12, bundleBytes: 1000, bundleAttempts: 2, workerRestarts: 3, workerTimeout: 7 * time.Second,
+		name: "me", memory: 1e11, disk: 1e12, bundleBytes: 1000, bundleAttempts: 2, workerRestarts: 3, restartWindow: 5 * time.Second, park: true, maxParked: 9, workerTimeout: 7 * time.Second,
 		checkpoint: 20 * time.Millisecond, drain: true, streaming: true, noFusion: true, keyGroups: 5,
 		workerProcesses: 4, workerPython: "/py",
 	}
@@ -90,6 +93,9 @@ func TestOptions(t *testing.T) {
 			!strings.Contains(err.Error(), "gorunner_bundle_bytes") {
 			t.Errorf("%v: %v", bad, err)
 		}
+	}
+	if _, err := parse(t, map[string]any{"gorunner_on_poison": "ignore"}); err == nil || !strings.Contains(err.Error(), "fail or park") {
+		t.Errorf("%v", err)
 	}
 	for value, want := range map[any]bool{true: true, "true": true, false: false, "False": false, nil: false} {
 		if o, err := parse(t, map[string]any{"drain": value}); err != nil || o.drain != want {

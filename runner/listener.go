@@ -38,6 +38,9 @@ func (l *listener) Event(e engine.Event) {
 	case engine.BundleRetried:
 		l.job.hub.say(Warning, fmt.Sprintf("stage %s: bundle %d failed (attempt %d) and is tried again: %v",
 			l.stage(e.Stage), e.Bundle, e.Attempt, e.Err))
+	case engine.ElementParked:
+		l.job.hub.say(Warning, fmt.Sprintf("stage %s: an element that keeps failing is put aside, the job goes on; it is kept in %s (%d of this stage so far): %v",
+			l.stage(e.Stage), e.Where, e.Parked, e.Err))
 	case engine.WorkerReplaced:
 		l.job.hub.say(Warning, replacedText(e))
 	case engine.WorkerMissing:

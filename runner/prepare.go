@@ -68,7 +68,7 @@ func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
 // translate fills in what follows from the job's pipeline and settings.
 func (s *Server) translate(j *job, pipeline *pipepb.Pipeline) error {
 	translation, err := s.deps.Translate(pipeline, translate.Options{
-		Streaming: j.settings.streaming, DisableFusion: j.settings.noFusion, KeyGroups: j.settings.keyGroups,
+		Streaming: j.settings.streaming, DisableFusion: j.settings.noFusion, IsolateSources: j.settings.park, KeyGroups: j.settings.keyGroups,
 	})
 	if err != nil {
 		return err

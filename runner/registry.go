@@ -215,7 +215,7 @@ func (s *Server) drop(j *job) {
 	if j.expire != nil {
 		j.expire.Stop()
 	}
-	if j.saved == nil || j.stranded {
+	if j.dir == "" || j.stranded {
 		return
 	}
 	if err := os.RemoveAll(j.dir); err != nil {

@@ -79,9 +79,10 @@ func TestFailureTellsWhatTheUserNeeds(t *testing.T) {
 		w.engine.run = func(_ context.Context, x *fakeExecution) error {
 			x.opts.Listener.Event(engine.BundleRetried{Bundle: 3, Attempt: 1, Err: errors.New("first try")})
 			x.opts.Listener.Event(engine.StageFinished{Stage: 0})
+			x.opts.Listener.Event(engine.ElementParked{Where: "/dead/element", Parked: 2, Err: errors.New("boom")})
 			x.opts.Listener.Event(engine.WorkerReplaced{Worker: "w", Environment: "env", Err: errors.New("lost")})
 			x.opts.Listener.Event(engine.WorkerMissing{Environment: "env", Left: 1, Err: errors.New("no more")})
-			return &engine.BundleError{Stage: fakeStage(), Bundle: 7, Attempts: 4, Err: fmt.Errorf("stage Count + Count/Format: %w", &fnapi.SDKError{Text: trace})}
+			return &engine.BundleError{Stage: fakeStage(), Bundle: 7, Attempts: 4, Kept: "/dead/letter", Err: fmt.Errorf("stage Count + Count/Format: %w", &fnapi.SDKError{Text: trace})}
 		}
 	})
 	defer w.close()
@@ -90,9 +91,10 @@ func TestFailureTellsWhatTheUserNeeds(t *testing.T) {
 		"STOPPED", "STARTING", "RUNNING",
 		"WARNING: stage Count + Format: bundle 3 failed (attempt 1) and is tried again: first try",
 		"DETAILED: stage Count + Format finished",
+		"WARNING: stage Count + Format: an element that keeps failing is put aside, the job goes on; it is kept in /dead/element (2 of this stage so far): boom",
 		"WARNING: worker w of environment env was lost and is replaced: lost",
 		"WARNING: a lost worker of environment env could not be replaced; 1 worker left: no more",
-		"FAILED", "ERROR: transform Count/Format failed in each of 4 attempts:\nstage Count + Count/Format: " + trace,
+		"FAILED", "ERROR: transform Count/Format failed in each of 4 attempts:\nstage Count + Count/Format: " + trace + "\nIts input is kept in /dead/letter",
 	}
 	if diff := cmp.Diff(want, w.follow(id)); diff != "" {
 		t.Error(diff)

@@ -86,8 +86,16 @@ func (f *fuser) openReader(n *node) {
 }
 
 func (f *fuser) fusable(n *node) bool {
-	return !f.opts.DisableFusion && !n.keyed && !n.splittable && !n.pardo.GetRequiresStableInput() &&
+	return !f.opts.DisableFusion && !f.isolated(n) && !n.keyed && !n.splittable && !n.pardo.GetRequiresStableInput() &&
 		(!n.waits() || n.splits(n.from[0].producer))
+}
+
+// isolated says that the node would join a source and must not: what is to be put
+// aside, should it fail, has to be an element of its own.
+func (f *fuser) isolated(n *node) bool {
+	s := n.from[0].producer.stage
+	return f.opts.IsolateSources && n.urn != urnSplitAndSize &&
+		(s.splittable || s.input != nil && s.input.producer.class == leafImpulse)
 }
 
 // waits says whether elements of some windows have to wait for side inputs.

@@ -58,6 +58,7 @@ func run(t *testing.T, file string, d *datadriven.TestData) string {
 	o := translate.Options{
 		DisableFusion:  d.HasArg("no-fusion"),
 		DisableLifting: d.HasArg("no-lifting"),
+		IsolateSources: d.HasArg("isolate-sources"),
 	}
 	tr, err := translateFile(t, file, o)
 	if err != nil {

@@ -23,6 +23,7 @@ func TestRandomPipelines(t *testing.T) {
 		b := randomPipeline(rt)
 		o := translate.Options{
 			DisableFusion:  rapid.Bool().Draw(rt, "no fusion"),
+			IsolateSources: rapid.Bool().Draw(rt, "isolate sources"),
 			DisableLifting: rapid.Bool().Draw(rt, "no lifting"),
 			MaxOutputs:     2000,
 		}

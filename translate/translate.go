@@ -67,6 +67,9 @@ type Options struct {
 	Streaming bool
 	// DisableFusion makes a stage of every transform.
 	DisableFusion bool
+	// IsolateSources fuses nothing with what reads an Impulse or restrictions, so
+	// that its output are elements of their own.
+	IsolateSources bool
 	// DisableLifting groups before it combines.
 	DisableLifting bool
 	// MaxNesting is how deep composites and coders may be nested; default 1000.

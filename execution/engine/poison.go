@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
@@ -60,19 +61,24 @@ func (s *scheduler) parkable(st *stageState, w *work) bool {
 	if _, user := st.Kind.(*plan.Executable); !user || !s.config.park || st.unbounded || w.fires() || w.function != 0 {
 		return false
 	}
-	for _, u := range st.upstream {
-		if _, impulse := u.Kind.(*plan.Impulse); impulse {
-			return false
-		}
-	}
-	return len(w.lease.Blocks) > 0
+	return len(w.lease.Blocks) > 0 && !readsImpulse(st)
+}
+
+func readsImpulse(st *stageState) bool {
+	return slices.ContainsFunc(st.upstream, func(u *stageState) bool {
+		_, impulse := u.Kind.(*plan.Impulse)
+		return impulse
+	})
 }
 
 // giveUp deals with work that has failed as often as it may.
 func (s *scheduler) giveUp(b *bundle, f bundleFailed) {
 	failure := &BundleError{
 		Stage: b.stage.Stage, Bundle: f.id, Attempts: b.work.attempts, Err: f.err,
-		input: b.work.lease.Blocks, timers: b.work.timers, disk: f.fatal,
+		timers: b.work.timers, disk: f.fatal,
+	}
+	if !readsImpulse(b.stage) { // which is nothing to look at
+		failure.input = b.work.lease.Blocks
 	}
 	if f.fatal || !s.parkable(b.stage, b.work) {
 		s.fail(failure)

@@ -57,6 +57,7 @@ func table() []layer {
 			{packages: "runner/artifact", protos: true},
 			{packages: "runner/jobclient", protos: true},
 			{packages: "runner/jobdir"},
+			{packages: "runner/deadletter"},
 			{packages: "blob", also: "blob/blobtest"},
 			{packages: "blob/blobtest", also: "blob"},
 			{packages: "blob/checkpoints", also: "blob blob/blobtest"},

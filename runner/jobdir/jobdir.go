@@ -175,6 +175,25 @@ func (d Dir) Clear() error {
 	return errors.Join(errs...)
 }
 
+// Dead is where the directory of a job has the input that could not be executed.
+func Dead(path string) string { return filepath.Join(path, dirDead) }
+
+// RemoveButDead removes a directory that has ended with its job, but for the input
+// that could not be executed, if there is any.
+func RemoveButDead(path string) error {
+	if _, err := os.Stat(Dead(path)); errors.Is(err, os.ErrNotExist) {
+		return os.RemoveAll(path)
+	}
+	entries, err := os.ReadDir(path)
+	errs := []error{err}
+	for _, e := range entries {
+		if e.Name() != dirDead {
+			errs = append(errs, os.RemoveAll(filepath.Join(path, e.Name())))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // Messages is what was said of the job.
 func (d Dir) Messages() *Log { return &Log{path: d.file(fileMessages)} }
 
