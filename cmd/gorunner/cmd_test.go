@@ -175,6 +175,43 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+func TestPlanCompare(t *testing.T) {
+	pipeline := func(name string) string {
+		return filepath.Join("..", "..", "translate", "testdata", "pipelines", name+".pb")
+	}
+	run := func(args ...string) (string, error) {
+		var out bytes.Buffer
+		root := newRoot()
+		root.SetOut(&out)
+		root.SetArgs(append([]string{"plan", "compare"}, args...))
+		err := root.Execute()
+		return out.String(), err
+	}
+	if out, err := run(pipeline("go_wordcount"), pipeline("go_wordcount")); err != nil || out != "" {
+		t.Errorf("%q, %v", out, err)
+	}
+	out, err := run(pipeline("go_wordcount"), pipeline("go_cogbk"))
+	if err == nil || !strings.Contains(err.Error(), "not compatible") || !strings.Contains(out, "dropped: ") || !strings.Contains(out, "added: ") {
+		t.Errorf("%q, %v", out, err)
+	}
+	mapping := filepath.Join(t.TempDir(), "mapping")
+	if err := os.WriteFile(mapping, []byte(`{"nobody": "x"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for flag, want := range map[string]string{
+		"--mapping={":           "--mapping: unexpected end",
+		"--mapping=@" + mapping: `the old pipeline has no transform "nobody"`,
+		"--mapping=@/none":      "--mapping: open /none",
+	} {
+		if _, err := run(pipeline("go_wordcount"), pipeline("go_wordcount"), flag); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", flag, err)
+		}
+	}
+	if _, err := run(t.TempDir(), pipeline("go_wordcount")); err == nil || !strings.Contains(err.Error(), "there is no job") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestParseSize(t *testing.T) {
 	for in, want := range map[string]int64{"": 0, "100": 100, "4GiB": 4 << 30, "4g": 4 << 30, "1.5M": 3 << 19, "2 kb": 2000, "1T": 1 << 40} {
 		if got, err := parseSize(in); err != nil || got != want {

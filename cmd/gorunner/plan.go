@@ -46,6 +46,7 @@ FILE may be - for standard input.
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "text", "text or dot (Graphviz)")
+	cmd.AddCommand(newPlanCompare())
 	return cmd
 }
 

@@ -58,6 +58,7 @@ func table() []layer {
 			{packages: "runner/jobclient", protos: true},
 			{packages: "runner/jobdir"},
 			{packages: "runner/deadletter"},
+			{packages: "translate/compat", protos: true},
 			{packages: "blob", also: "blob/blobtest"},
 			{packages: "blob/blobtest", also: "blob"},
 			{packages: "blob/checkpoints", also: "blob blob/blobtest"},
