@@ -111,6 +111,7 @@ func TestViewLoadsAChunkOnce(t *testing.T) {
 }
 
 func testLoads(t *testing.T, room bool) {
+	t.Helper()
 	budget := shuffle.NewBudget(nil, 10_000_000)
 	if !room {
 		budget.Account("others").Set(10_000_001)
