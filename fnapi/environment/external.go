@@ -100,7 +100,11 @@ type pooled struct {
 
 func (w *pooled) start(ctx context.Context, launch Launch, params map[string]string, timeout time.Duration) error {
 	timeout = max(timeout, launch.Patience)
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no answer within %v", timeout))
+	late := fmt.Errorf("no answer within %v", timeout)
+	if launch.Patience > 0 {
+		late = fmt.Errorf("%w: is the program that runs it still there?", late)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, late)
 	defer cancel()
 	resp, err := w.pool.client.StartWorker(ctx, &fnpb.StartWorkerRequest{
 		WorkerId:          string(launch.WorkerID),

@@ -274,3 +274,45 @@ func wantError(t *testing.T, err error, parts ...string) {
 		}
 	}
 }
+
+// TestExternalPatience: a pool that is not there yet is waited for, if there is time.
+func TestExternalPatience(t *testing.T) {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := lis.Addr().String()
+	if err := lis.Close(); err != nil {
+		t.Fatal(err)
+	}
+	launch := Launch{WorkerID: "w1", Endpoints: testEndpoints(), Environment: externalEnv(t, address)}
+	if _, err := New(Options{}).Start(testContext(t), launch); err == nil {
+		t.Fatal("a pool that is not there has started a worker")
+	}
+	launch.Patience = 10 * time.Millisecond
+	_, err = New(Options{StartTimeout: time.Millisecond}).Start(testContext(t), launch)
+	wantError(t, err, "no answer within 10ms", "still there")
+
+	launch.Patience = testLimit
+	started := make(chan error, 1)
+	go func() {
+		p, err := New(Options{}).Start(testContext(t), launch)
+		if err == nil {
+			err = p.Stop(testContext(t))
+		}
+		started <- err
+	}()
+	lis, err = net.Listen("tcp", address)
+	if err != nil {
+		t.Skip("somebody else has taken the port: ", err)
+	}
+	server := grpc.NewServer()
+	fnpb.RegisterBeamFnExternalWorkerPoolServer(server, &fakePool{})
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(lis) })
+	if err := <-started; err != nil {
+		t.Error(err)
+	}
+	server.Stop()
+	serving.Wait()
+}

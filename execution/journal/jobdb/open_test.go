@@ -35,8 +35,13 @@ func TestOpenAgain(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := jobdb.Open(params("another plan")); !errors.Is(err, jobdb.ErrPlan) {
-		t.Errorf("opened with another plan: %v", err)
+	for plan, want := range map[string]string{
+		"another plan": `line 1 was "a plan" and is "another plan"`,
+		"a plan\nmore": `line 2 was its end and is "more"`,
+	} {
+		if _, err := jobdb.Open(params(plan)); !errors.Is(err, jobdb.ErrPlan) || !strings.Contains(err.Error(), want) {
+			t.Errorf("opened with another plan: %v", err)
+		}
 	}
 }
 
