@@ -12,7 +12,7 @@ import (
 )
 
 // outputOf returns the lines of all files whose names begin as those of results
-// do, and not of what was only ever temporary, sorted.
+// do, and not of what was only ever temporary.
 func outputOf(dir string) ([]string, error) {
 	var lines []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -31,7 +31,6 @@ func outputOf(dir string) ([]string, error) {
 		lines = append(lines, strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")...)
 		return nil
 	})
-	slices.Sort(lines)
 	return lines, err
 }
 

@@ -25,6 +25,7 @@ func TestOutput(t *testing.T) {
 		}
 	}
 	got, err := outputOf(dir)
+	slices.Sort(got)
 	if want := []string{"a", "a", "b", "c"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}

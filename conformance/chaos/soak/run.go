@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -125,7 +126,9 @@ func (r *run) run(ctx context.Context) (out *outcome, err error) {
 		return nil, err
 	}
 	lines, err := outputOf(results)
-	return &outcome{lines: append(lines, printed...), progress: r.moved}, err
+	lines = append(lines, printed...)
+	slices.Sort(lines)
+	return &outcome{lines: lines, progress: r.moved}, err
 }
 
 func (r *run) startProxy() (string, error) {
