@@ -119,6 +119,23 @@ func TestWhatIsSaidIsDurable(t *testing.T) {
 	})
 }
 
+// So is a job that has nothing to finalize.
+func TestTheEndIsDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &fakeHost{plan: chainPlan(9)}
+		j := hold()
+		_, done := start(t.Context(), h.plan, Options{Host: h, Journal: j})
+		time.Sleep(time.Hour)
+		if ended(done) {
+			t.Error("the job is done, and nothing of it is durable")
+		}
+		j.release()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func stabilizeWork(p *simPlan) {
 	p.plan.Stages[workStage].Kind.(*plan.Executable).StableInput = true
 }
