@@ -156,6 +156,10 @@ bench: .venv ## Measure speed and memory beside Prism and the ceiling (BENCH_ARG
 chaos: .venv ## Run pipelines while runner and workers are killed (RUNS=100, SEED=1, CHAOS_ARGS=...)
 	$(GO) run ./conformance/chaos/soak -runs=$(RUNS) -seed=$(SEED) $(CHAOS_ARGS)
 
+.PHONY: mutations
+mutations: ## Break the protocol of commits on purpose: the tests must notice
+	$(GO) run ./conformance/chaos/mutate
+
 .PHONY: check-race
 check-race:
 	@if [ '$(RACE)' != -race ]; then echo 'warning: no C compiler, or CGO_ENABLED=0: the tests run WITHOUT the race detector' >&2; fi

@@ -59,7 +59,8 @@ func TestMetamorphic(t *testing.T) {
 				got, host, err := spec.run(rt, settings)
 				sum.disk += int(host.unreadable.Load())
 				sum.spilled += int(host.stored.Load())
-				if host.unreadable.Load() > 0 {
+				// A process that has ended may have been about to fail; the next one reads again.
+				if host.unreadable.Load() > 0 && (err != nil || settings.odds.end == 0) {
 					if !errors.Is(err, shuffle.ErrDisk) {
 						rt.Fatalf("the disk has failed, and the job ended with %v\nwith %+v", err, settings)
 					}
