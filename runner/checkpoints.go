@@ -84,7 +84,7 @@ func (s *Server) keep(ctx context.Context, j *job, journal engine.Journal, log *
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	k := &kept{server: s, job: j, log: log, stop: stop}
-	if err := k.start(journal); err != nil {
+	if err := k.start(journal); err != nil { //nolint:contextcheck // a keeper ends when it is closed: after the context of the job
 		return fmt.Errorf("runner: checkpoints of job %s: %w", j.id, err)
 	}
 	j.mu.Lock()
@@ -148,7 +148,7 @@ func (k *kept) observe(o checkpoints.Observation) {
 		k.trouble = ""
 		text := fmt.Sprintf("%s %d: %s, of which %s are new, in %v: %s", o.Kind, o.Slot, humanBytes(float64(o.Bytes)), humanBytes(float64(o.Uploaded)), o.Took.Round(time.Millisecond), o.URI)
 		k.job.hub.say(importanceOf(o.Kind), text)
-		k.log.Info(string(o.Kind)+" made", "uri", o.URI, "bytes", o.Bytes, "uploaded", o.Uploaded, "took", o.Took.String())
+		k.log.Info("checkpoint made", "kind", string(o.Kind), "uri", o.URI, "bytes", o.Bytes, "uploaded", o.Uploaded, "took", o.Took.String())
 	case checkpoints.Trouble:
 		if o.Problem != k.trouble { // once, not every time that it is tried again
 			k.job.hub.say(Warning, "checkpoints: "+o.Problem)

@@ -45,8 +45,10 @@ type machine struct {
 func newMachine(t *testing.T, random *rand.Rand, store *blob.Store) *machine {
 	t.Helper()
 	root := t.TempDir()
-	m := &machine{t: t, random: random, store: store, root: root, cfg: checkpoint.DefaultConfig(),
-		after: map[journal.Seq]map[element.Number]string{0: {}}}
+	m := &machine{
+		t: t, random: random, store: store, root: root, cfg: checkpoint.DefaultConfig(),
+		after: map[journal.Seq]map[element.Number]string{0: {}},
+	}
 	m.cfg.Interval, m.cfg.RetryMin, m.cfg.RetryMax = 0, time.Millisecond, 20*time.Millisecond
 	if err := os.WriteFile(filepath.Join(root, "artifact-1"), []byte("the code"), 0o600); err != nil {
 		t.Fatal(err)
@@ -497,7 +499,7 @@ func TestTrouble(t *testing.T) {
 	memory.Script = func(op blobtest.Op) blobtest.Fault {
 		mu.Lock()
 		defer mu.Unlock()
-		if down && op.Kind == blobtest.Put && strings.Contains(string(op.Name), "/data/") {
+		if down && op.Kind == blobtest.Put && strings.Contains(op.Name, "/data/") {
 			return blobtest.Refuse
 		}
 		return blobtest.None

@@ -2,7 +2,6 @@ package checkpoints_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"math/rand/v2"
 	"net"
@@ -76,14 +75,13 @@ func (s *s3Server) startProxy() string {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: s.address})
-	director := proxy.Director
-	proxy.Director = func(r *http.Request) {
-		host := r.Host // which is signed
-		director(r)
-		r.Host = host
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: s.address})
+			r.Out.Host = r.In.Host // which is signed
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) },
 	}
-	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s.slow.Add(-1) >= 0 {
 			w.Header().Set("Content-Type", "application/xml")
@@ -150,7 +148,7 @@ func TestS3(t *testing.T) {
 		s.killAfter.Store(int64(1 + random.IntN(8)))
 		made := make(chan error, 1)
 		go func() {
-			_, err := m.keeper.Make(context.Background(), checkpoint.Checkpoint)
+			_, err := m.keeper.Make(t.Context(), checkpoint.Checkpoint)
 			made <- err
 		}()
 		if err := m.commits(10, 50_000); err != nil {

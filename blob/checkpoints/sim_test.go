@@ -369,7 +369,7 @@ func (w *world) checkGarbage(below string) {
 			checkpointsLeft++
 		case checkpoint.Savepoint:
 			savepointsLeft++
-		case checkpoint.Claim:
+		case checkpoint.Claim, checkpoint.Ended:
 		}
 	}
 	for _, name := range w.memory.Names() {

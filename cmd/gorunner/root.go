@@ -59,7 +59,7 @@ start a local runner themselves, so that it can stand in for it:
 	fl.StringVar(&f.logKind, "log_kind", "dev", "log format: dev, text or json")
 	fl.StringVar(&f.logLevel, "log_level", "info", "least important lines to log: debug, info, warn or error")
 	fl.StringVar(&f.override, "jm_override", "", "not supported: show the jobs of another server")
-	cmd.AddCommand(newServe(), newJob(), newPlan(), newVersion())
+	cmd.AddCommand(newServe(), newJob(), newSavepoint(), newPlan(), newVersion())
 	cmd.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, c.CommandPath())
 	})

@@ -4,6 +4,7 @@ package survival
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -60,14 +61,28 @@ func TestJobOutlivesItsMachine(t *testing.T) {
 				t.Errorf("committed %d parts and %d keys, want %d and %d", p, k, parts, keys)
 			}
 			r.checkEnded(id, store)
-			if err := client.DeleteSavepoint(t.Context(), savepoint.URI); err != nil {
-				t.Error(err)
+			if list := r.command("savepoint", "list", store); !strings.Contains(list, savepoint.URI) || strings.Count(list, "\n") != 2 {
+				t.Errorf("the savepoint is not the only one:\n%s", list)
 			}
+			if text := r.command("savepoint", "inspect", savepoint.URI); !strings.Contains(text, "savepoint") || !strings.Contains(text, "yes") {
+				t.Errorf("the savepoint is not whole:\n%s", text)
+			}
+			r.command("savepoint", "delete", savepoint.URI)
 			if names, err := filepath.Glob(filepath.Join(dir, "store", "jobs", id, "data", "*", "*")); err != nil || len(names) > 0 {
 				t.Errorf("files are left: %q, error %v", names, err)
 			}
 		})
 	}
+}
+
+// command runs the binary, and returns what it prints.
+func (r *runner) command(args ...string) string {
+	r.t.Helper()
+	out, err := exec.CommandContext(r.t.Context(), r.bin, args...).CombinedOutput()
+	if err != nil {
+		r.t.Errorf("%q: %v\n%s", args, err, out)
+	}
+	return string(out)
 }
 
 // checkEnded looks at a job that has ended elsewhere than it began.

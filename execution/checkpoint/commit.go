@@ -23,41 +23,56 @@ func (c *Coordinator) put(now time.Time) {
 // settle finds out what is in the slot of the entry that is being put.
 func (c *Coordinator) settle(now time.Time, o Outcome) {
 	a := &c.attempt
-	_, read := o.Act.(ReadEntry)
-	switch {
-	case !read && o.Result == OK, read && o.Result == OK && bytes.Equal(o.Entry.Encode(), a.entry.Encode()):
+	switch _, read := o.Act.(ReadEntry); {
+	case read:
+		c.found(now, o)
+	case o.Result == OK:
 		c.committed()
-	case read && o.Result == OK && o.Entry.Runner == c.self.Runner && o.Entry.Kind == Ended:
-		a.entry = o.Entry // by an earlier attempt
-		c.committed()
-	case read && o.Result == OK && o.Entry.Runner == c.self.Runner:
-		c.adopt(now, o.Entry)
-	case read && o.Result == OK:
-		c.fenced = true
-		c.do(Fenced{By: o.Entry})
-	case read && o.Result == Foreign: // nobody else takes a slot of ours
-		c.fenced = true
-		c.do(Fenced{})
-	case !read && o.Result == Exists:
+	case o.Result == Exists:
 		c.do(ReadEntry{Slot: a.entry.Slot})
-	case !read && o.Result == Refused && a.tries == 0:
+	case o.Result == Refused && a.tries == 0:
 		a.problem = fmt.Sprintf("put entry %d: %s", a.entry.Slot, o.Problem)
 		c.giveUp(now)
 	default:
-		// It is not known what is there: the same entry is put again, and who waits for
-		// it is told so.
-		c.failures++
-		a.tries++
-		a.retryAt = now.Add(c.backoff(c.failures))
-		report := Report{Problem: fmt.Sprintf("put entry %d: %v: %s", a.entry.Slot, o.Result, o.Problem)}
-		if a.tries >= c.cfg.MaxTries {
-			for _, r := range a.requests {
-				report.Requests = append(report.Requests, r.id)
-			}
-			a.requests = nil
-		}
-		c.do(report)
+		c.putAgain(now, o)
 	}
+}
+
+// found looks at what is in the slot.
+func (c *Coordinator) found(now time.Time, o Outcome) {
+	a := &c.attempt
+	switch {
+	case o.Result == Foreign: // nobody else takes a slot of ours
+		c.fenced = true
+		c.do(Fenced{})
+	case o.Result != OK:
+		c.putAgain(now, o)
+	case o.Entry.Runner != c.self.Runner:
+		c.fenced = true
+		c.do(Fenced{By: o.Entry})
+	case bytes.Equal(o.Entry.Encode(), a.entry.Encode()), o.Entry.Kind == Ended:
+		a.entry = o.Entry // of an end, perhaps that of an earlier attempt
+		c.committed()
+	default:
+		c.adopt(now, o.Entry)
+	}
+}
+
+// putAgain puts the same entry again, as it is not known what is there, and tells
+// who waits for it so.
+func (c *Coordinator) putAgain(now time.Time, o Outcome) {
+	a := &c.attempt
+	c.failures++
+	a.tries++
+	a.retryAt = now.Add(c.backoff(c.failures))
+	report := Report{Problem: fmt.Sprintf("put entry %d: %v: %s", a.entry.Slot, o.Result, o.Problem)}
+	if a.tries >= c.cfg.MaxTries {
+		for _, r := range a.requests {
+			report.Requests = append(report.Requests, r.id)
+		}
+		a.requests = nil
+	}
+	c.do(report)
 }
 
 // adopt enters what an earlier attempt has put, although it was told otherwise, and

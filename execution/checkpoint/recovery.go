@@ -127,16 +127,8 @@ func (r *Recovery) Step(o Outcome) []Act {
 	if r.err != nil || r.done {
 		return nil
 	}
-	if o.Result == Failed {
-		if r.tries++; r.tries >= maxRecoveryTries {
-			r.err = fmt.Errorf("checkpoint: recover job %s: %T: %s", r.out.claim.Job, o.Act, o.Problem)
-			return nil
-		}
-		return r.ask(o.Act)
-	}
-	if o.Result == Refused || o.Result == Foreign {
-		r.err = fmt.Errorf("checkpoint: recover job %s: %T: %s", r.out.claim.Job, o.Act, o.Problem)
-		return nil
+	if o.Result == Failed || o.Result == Refused || o.Result == Foreign {
+		return r.again(o)
 	}
 	r.tries = 0
 	switch act := o.Act.(type) {
@@ -176,6 +168,15 @@ func (r *Recovery) Step(o Outcome) []Act {
 		r.err = fmt.Errorf("checkpoint: outcome of %T, which was not asked for", act)
 	}
 	return nil
+}
+
+// again asks for an act again that has failed, unless there is no hope.
+func (r *Recovery) again(o Outcome) []Act {
+	if r.tries++; o.Result != Failed || r.tries >= maxRecoveryTries {
+		r.err = fmt.Errorf("checkpoint: recover job %s: %T: %s", r.out.claim.Job, o.Act, o.Problem)
+		return nil
+	}
+	return r.ask(o.Act)
 }
 
 // begin reads on from the latest slot that is known.

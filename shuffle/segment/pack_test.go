@@ -57,7 +57,7 @@ func TestPackedRegionsAreFoundElsewhere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer again.Close() //nolint:errcheck // of a test
+		defer again.Close()
 		for p, data := range want {
 			s, err := again.At(p)
 			if err != nil {
@@ -72,7 +72,7 @@ func TestPackedRegionsAreFoundElsewhere(t *testing.T) {
 
 func makeDir(t *rapid.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pack-*") //nolint:usetesting // one for each check
+	dir, err := os.MkdirTemp("", "pack-*")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestUnpackRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer d.Close() //nolint:errcheck // of a test
+	defer d.Close()
 	s, err := d.Store([]byte("some bytes of a region"))
 	if err != nil {
 		t.Fatal(err)

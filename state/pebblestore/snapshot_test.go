@@ -83,14 +83,15 @@ func TestSnapshot(t *testing.T) {
 	set(t, table, 0, 50_000, "old")
 	var before map[pebblestore.SnapshotFile]string
 	for round, want := range []map[string]int{{"old": 50_000}, {"old": 49_990, "new": 10}} {
-		s, err := table.Snapshot()
-		if err != nil {
+		if _, err := table.Snapshot(); err != nil {
 			t.Fatal(err)
 		}
 		if second, err := table.Snapshot(); err == nil {
 			t.Fatalf("a second snapshot beside the first: %v", second.Release())
-		} else if s, err = table.Snapshot(); err != nil {
-			t.Fatal(err) // the attempt has released both
+		}
+		s, err := table.Snapshot() // the attempt has released both
+		if err != nil {
+			t.Fatal(err)
 		}
 		set(t, table, 0, 10, "new")
 		dir := fmt.Sprint("copy", round)

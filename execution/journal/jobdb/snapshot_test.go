@@ -95,7 +95,7 @@ func (l *life) copyWhile(d *jobdb.DB, fs vfs.FS, to string) error {
 		return fmt.Errorf("snapshot of commit %d, and %d was durable", s.Seq(), durable)
 	}
 	if second, err := d.Snapshot(context.Background()); err == nil {
-		return fmt.Errorf("a second snapshot: %v", second.Release())
+		return errors.Join(errors.New("a second snapshot"), second.Release())
 	}
 	err = l.commits(d, l.some(30))
 	d.Collect()
@@ -133,6 +133,7 @@ func BenchmarkSnapshot(b *testing.B) {
 }
 
 func benchmarkSnapshot(b *testing.B, megabytes int) {
+	b.Helper()
 	if testing.Short() || b.N == 0 {
 		b.Skip("it needs a gigabyte")
 	}
@@ -140,7 +141,7 @@ func benchmarkSnapshot(b *testing.B, megabytes int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer d.Close() //nolint:errcheck // of a benchmark
+	defer d.Close()
 	random := rand.NewChaCha8([32]byte{})
 	data := make([]byte, 1<<20)
 	number := element.Number(0)
