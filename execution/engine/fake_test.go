@@ -25,6 +25,8 @@ type fakeHost struct {
 	before func(w *fakeWorker, b *harness.Bundle) error
 	// after makes the result of a bundle whose elements are executed.
 	after func(b *harness.Bundle) (harness.Result, error)
+	// result is made of what a bundle has executed, where after is nil.
+	result func(b *harness.Bundle, values []string) harness.Result
 	// asked is told of each request to split.
 	asked func(b *harness.Bundle, fraction float64)
 	// progress tells the metrics of a running bundle.
@@ -95,9 +97,10 @@ type fakeExecution struct {
 	bundle *harness.Bundle
 	layout *shuffle.Layout
 
-	mu  sync.Mutex
-	at  int64
-	end int64
+	mu     sync.Mutex
+	at     int64
+	end    int64
+	values []string // what was executed, if anybody wants to know
 }
 
 var (
@@ -131,6 +134,9 @@ func (x *fakeExecution) Wait() (harness.Result, error) {
 		if f := x.worker.host.after; f != nil {
 			return f(x.bundle)
 		}
+		if f := x.worker.host.result; f != nil {
+			return f(x.bundle, x.values), nil
+		}
 		return harness.Result{}, nil
 	}
 }
@@ -148,6 +154,9 @@ func (x *fakeExecution) next() (more bool, err error) {
 	e, err := x.layout.Cut(rest[0].Data)
 	if err != nil {
 		return false, err
+	}
+	if x.worker.host.result != nil {
+		x.values = append(x.values, string(e.Value))
 	}
 	if keepsTimers(x.bundle.Stage) {
 		x.at++

@@ -23,7 +23,7 @@ var _ Journal = (*jobdb.DB)(nil)
 // A job that is suspended again and again, each time after some bundles, comes to
 // the same as one that is not.
 func TestSuspendedJobsGoOn(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(5) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			if err := suspendAgainAndAgain(t, seed); err != nil {

@@ -51,10 +51,8 @@ func TestMetamorphic(t *testing.T) {
 					rt.Fatal(err)
 				}
 				settings := drawSettings(rt)
-				if kind != metaBatch {
-					settings.odds.end = 0
-				} else if settings.odds.end > 0 {
-					settings.diskless = false
+				if settings.odds.end > 0 {
+					settings.diskless, settings.odds.disk = false, 0
 				}
 				got, host, err := spec.run(rt, settings)
 				sum.disk += int(host.unreadable.Load())

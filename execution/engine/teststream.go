@@ -67,7 +67,10 @@ func (s *scheduler) playOn() bool {
 	t := &s.tests
 	if len(t.scripts) == 0 {
 		due := s.nextDue()
-		s.clock = max(s.clock, due)
+		if due > s.clock {
+			s.clock = due
+			s.ledger.leap(s)
+		}
 		return due != 0
 	}
 	t.turn %= len(t.scripts)
