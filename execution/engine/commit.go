@@ -35,6 +35,7 @@ func (c *config) follow(j Journal) *journal.Image {
 	}
 	image := j.Image()
 	for _, s := range image.Scripts { // by which such a job tells the time
+		c.elapsed += c.epoch - s.Epoch
 		c.epoch = s.Epoch
 	}
 	return image

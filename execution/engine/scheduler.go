@@ -110,6 +110,9 @@ type config struct {
 	drain                                           bool          // from the job's start
 	// epoch is the processing time at the start of the job, in milliseconds.
 	epoch element.EventTime
+	// elapsed is for how long the job was in other processes, in milliseconds, if
+	// processing time goes by scripts: epoch is then that of the first.
+	elapsed element.EventTime
 	// life counts the processes that have had the job, from 1; 0 if there is only one
 	// ever. What workers are told names it: they may outlive a process.
 	life uint64

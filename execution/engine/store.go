@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/gorunner/gorunner/execution/journal"
 	"github.com/gorunner/gorunner/state"
@@ -29,7 +30,12 @@ func newStore(o Options) state.Store {
 			Table: j.State(), Epoch: j.Epoch(), Durable: func() uint64 { return uint64(j.Durable()) },
 			// Nobody needs to end this: a commit that was handed over gets to the disk or
 			// fails, also when the job ends.
-			Wait: func(seq uint64) error { return j.Wait(context.Background(), journal.Seq(seq)) },
+			Wait: func(seq uint64) error {
+				if err := j.Wait(context.Background(), journal.Seq(seq)); err != nil {
+					return fmt.Errorf("%w: %w", ErrJournal, err)
+				}
+				return nil
+			},
 		}
 	}
 	return state.New(p)

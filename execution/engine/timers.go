@@ -175,7 +175,7 @@ func (s *scheduler) apply(b *bundle, changes []timerChange, parked []parkedChang
 // delay ends at the latest where the clock does.
 func (s *scheduler) byOurClock(st *stageState, t *timer.Timer) {
 	if s.virtual() && st.env.id != native && t.Domain == plan.ProcessingTimeDomain && !s.never(t.Fire) {
-		t.Fire = min(t.Fire+element.EventTime((s.clock-s.now)/time.Millisecond)-1, s.lastTick())
+		t.Fire = min(t.Fire-s.config.elapsed+element.EventTime((s.clock-s.now)/time.Millisecond)-1, s.lastTick())
 	}
 }
 
