@@ -314,7 +314,7 @@ func (s *sim) returnTo(w *simWorld) {
 // openState opens the state as this process has it.
 func (s *sim) openState(life uint64) {
 	j := s.journal
-	room := []int64{0, 500, 1 << 30}[s.rand.IntN(3)]
+	room := []int64{0, 1 << 30}[s.rand.IntN(2)]
 	s.store = state.New(state.Params{
 		Over: func(used int64) bool { return used > room }, BatchBytes: 100, LoadBytes: 50,
 		Lasting: &state.Lasting{

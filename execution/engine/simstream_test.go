@@ -228,7 +228,7 @@ func (s *sim) checkStart(o *startBundle) error {
 		switch t.Domain {
 		case plan.EventTimeDomain:
 			if t.Fire >= o.time.Reached && o.time.Reached < element.MaxTime {
-				return fmt.Errorf("a timer for %v fires at %v", t.Fire, o.time.Watermark)
+				return fmt.Errorf("an event timer for %v fires at %v, when %v is reached", t.Fire, o.time.Watermark, o.time.Reached)
 			}
 		case plan.ProcessingTimeDomain:
 			if t.Fire > o.time.Processing && !o.early {
