@@ -543,7 +543,7 @@ func (s *sim) obey(orders []order) error {
 		case stageFinished:
 			s.views.stageFinished(o.stage)
 		case forgetWindows:
-			s.views.forget(o.view, o.windows)
+			s.forgetWindows(o)
 		case bundleRetried, halveWork, parkElement, elementPutAside, workerReplaced, workerMissing, mapWindows:
 		}
 	}

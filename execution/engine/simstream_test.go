@@ -52,6 +52,8 @@ type simStream struct {
 	drained        bool
 	// shown is what the windows of views have shown last, by stage.
 	shown map[plan.StageID]map[string]string
+	// forgotten are the windows of views that may hold nothing any more.
+	forgotten map[viewWindow]bool
 	// sorted is the last time of a key in a window, in the output of a TimeSort.
 	sorted map[string]element.EventTime
 }
@@ -365,7 +367,7 @@ func newStreamSim(seed uint64) (*sim, error) {
 		return nil, err
 	}
 	s.stream = &simStream{
-		shown: map[plan.StageID]map[string]string{}, sorted: map[string]element.EventTime{}, drained: s.sched.config.drain,
+		shown: map[plan.StageID]map[string]string{}, forgotten: map[viewWindow]bool{}, sorted: map[string]element.EventTime{}, drained: s.sched.config.drain,
 	}
 	if r.IntN(3) == 0 {
 		s.stream.drainAt = 1 + r.IntN(2000)

@@ -36,6 +36,21 @@ func (s *sim) showViews(b *simBundle, done *bundleDone) error {
 	return nil
 }
 
+type viewWindow struct {
+	view   plan.StageID
+	window string
+}
+
+// forgetWindows lets a view forget. In a later process it may do so again, or not.
+func (s *sim) forgetWindows(o forgetWindows) {
+	s.views.forget(o.view, o.windows)
+	for _, w := range o.windows {
+		if s.stream != nil {
+			s.stream.forgotten[viewWindow{o.view, w}] = true
+		}
+	}
+}
+
 // showWindow notes what a window of a view holds from now on.
 func (s *sim) showWindow(view plan.StageID, window, text string) {
 	show := func(shown map[plan.StageID]map[string]string) {
@@ -90,8 +105,11 @@ func (s *sim) checkShown(side *plan.SideInput, window []byte) error {
 	open := view.open()
 	defer open.release()
 	c, err := open.in(window)
-	if err != nil || c == nil {
-		return err // it is forgotten
+	if err != nil || c == nil && s.stream.forgotten[viewWindow{side.View, string(window)}] {
+		return err
+	}
+	if c == nil {
+		return fmt.Errorf("window %x of view %d holds nothing, want %q", window, side.View, want)
 	}
 	var got bytes.Buffer
 	for i := range c.data.chunks {
