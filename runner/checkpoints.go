@@ -46,12 +46,11 @@ func (c Checkpoints) config() checkpoint.Config {
 }
 
 // openStore opens the store of checkpoints; nil if there is none.
-func (c Checkpoints) openStore() (*blob.Store, error) {
+func (c Checkpoints) openStore(ctx context.Context) (*blob.Store, error) {
 	if c.Store != nil || c.URI == "" {
 		return c.Store, nil
 	}
-	// Only what is read of the machine's configuration is waited for.
-	store, err := blob.Open(context.Background(), c.URI, blob.Options{})
+	store, err := blob.Open(ctx, c.URI, blob.Options{})
 	if err != nil {
 		return nil, fmt.Errorf("runner: store of checkpoints: %w", err)
 	}

@@ -88,10 +88,10 @@ func New(deps Deps, opts Options) (*Server, error) {
 		return nil, err
 	}
 	s.room = newServerRoom(s.opts, s.dir)
+	s.hurry, s.hurryUp = context.WithCancel(context.Background())
 	if err := s.open(); err != nil {
 		return nil, errors.Join(err, s.claim.Close(), s.removeTemporary())
 	}
-	s.hurry, s.hurryUp = context.WithCancel(context.Background())
 	s.grpc = grpc.NewServer(slices.Concat([]grpc.ServerOption{
 		grpc.MaxRecvMsgSize(math.MaxInt32),
 		grpc.MaxSendMsgSize(math.MaxInt32),
@@ -112,7 +112,7 @@ func New(deps Deps, opts Options) (*Server, error) {
 // open makes the directories, and finds what earlier processes have left there.
 func (s *Server) open() error {
 	var err error
-	if s.checkpoints, err = s.opts.Checkpoints.openStore(); err != nil {
+	if s.checkpoints, err = s.opts.Checkpoints.openStore(s.hurry); err != nil {
 		return err
 	}
 	store, err := artifact.OpenStore(s.artifactsDir(), s.opts.Durability != None)

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"fmt"
 )
 
@@ -49,7 +50,8 @@ func (s *Cache) relieve() error {
 		}
 		if !progress {
 			waited = true
-			if err := s.params.Lasting.Wait(s.lasts.applied.Load()); err != nil {
+			// Nobody needs to end this: commits get to the disk or fail.
+			if err := s.params.Lasting.Wait(context.Background(), s.lasts.applied.Load()); err != nil {
 				return fmt.Errorf("make room for state: %w", err)
 			}
 		}

@@ -17,7 +17,7 @@ func FuzzRows(f *testing.F) {
 		txn := store.Begin()
 		_ = txn.Append(state.Cell{Transform: "t", State: "s", Key: "k", Window: "w"}, entry, []byte("value"))
 		seq, err := j.Commit(txn)
-		if err = errors.Join(err, j.Wait(seq)); err != nil {
+		if err = errors.Join(err, j.Wait(f.Context(), seq)); err != nil {
 			f.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"fmt"
 	"sync/atomic"
 )
@@ -14,7 +15,7 @@ type Lasting struct {
 	Durable func() uint64
 	// Wait returns when a commit is; an error says that it never will be. It must
 	// not need the caller to get there.
-	Wait func(seq uint64) error
+	Wait func(ctx context.Context, seq uint64) error
 	// Epoch counts the processes that have had the table, from 1.
 	Epoch uint64
 }

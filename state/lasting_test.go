@@ -239,7 +239,7 @@ func TestRename(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := j.Wait(3); err != nil {
+	if err := j.Wait(t.Context(), 3); err != nil {
 		t.Fatal(err)
 	}
 	rename := func(to func(state.Name) (state.Name, bool)) error {
@@ -283,7 +283,7 @@ func TestEmptiedBeforeTheTableIsAsked(t *testing.T) {
 		txn := store.Begin()
 		_ = txn.Append(cell(key), "", []byte("x"))
 		seq, err := j.Commit(txn)
-		if err = errors.Join(err, j.Wait(seq)); err != nil {
+		if err = errors.Join(err, j.Wait(t.Context(), seq)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -332,7 +332,7 @@ func TestSmallRowsAreJoined(t *testing.T) {
 		_ = txn.Append(cell, "", []byte(value))
 		want += value
 		seq, err := j.Commit(txn)
-		if err = errors.Join(err, j.Wait(seq)); err != nil {
+		if err = errors.Join(err, j.Wait(t.Context(), seq)); err != nil {
 			t.Fatal(err)
 		}
 		most = max(most, j.Table.Len())

@@ -95,7 +95,7 @@ func measure(ctx context.Context, s settings) (_ report, err error) {
 		return report{}, errors.Join(err, listener.Close())
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() { served <- server.Serve(listener) }() //nolint:contextcheck // jobs outlive the call that begins them
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 		defer cancel()

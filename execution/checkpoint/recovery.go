@@ -139,12 +139,7 @@ func (r *Recovery) Step(o Outcome) []Act {
 		r.start = max(r.start, o.Slot)
 		return r.begin()
 	case ListLog:
-		for _, name := range o.Names {
-			if slot, ok := SlotOf(name); ok {
-				r.listed = append(r.listed, slot)
-				r.start = max(r.start, slot)
-			}
-		}
+		r.list(o.Names)
 		return r.begin()
 	case ReadEntry:
 		r.read(act.Slot, o)
@@ -168,6 +163,16 @@ func (r *Recovery) Step(o Outcome) []Act {
 		r.err = fmt.Errorf("checkpoint: outcome of %T, which was not asked for", act)
 	}
 	return nil
+}
+
+// list notes the slots of what a listing has shown.
+func (r *Recovery) list(names []BlobName) {
+	for _, name := range names {
+		if slot, ok := SlotOf(name); ok {
+			r.listed = append(r.listed, slot)
+			r.start = max(r.start, slot)
+		}
+	}
 }
 
 // again asks for an act again that has failed, unless there is no hope.

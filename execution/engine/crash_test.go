@@ -89,6 +89,7 @@ func countedBy(infos []metrics.Info) map[crashed]int64 {
 
 // live lets the job run in a process that may end, and says whether it is done.
 func (c *crashJob) live(t *testing.T) (done bool, err error) {
+	t.Helper()
 	var left atomic.Pointer[vfs.MemFS]
 	var told map[crashed]int64 // when the machine ended
 	end := int64(1 + c.random.IntN([]int{80, 160, 320}[c.random.IntN(3)]))

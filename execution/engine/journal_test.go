@@ -137,7 +137,7 @@ func TestTheEndIsDurable(t *testing.T) {
 }
 
 func stabilizeWork(p *simPlan) {
-	p.plan.Stages[workStage].Kind.(*plan.Executable).StableInput = true
+	p.plan.Stages[workStage].Kind.(*plan.Executable).StableInput = true //nolint:errcheck // it is one
 }
 
 // A stage that needs stable input begins when that is durable.

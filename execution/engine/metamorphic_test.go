@@ -341,7 +341,7 @@ func (s *metaSpec) run(t *rapid.T, set metaSettings) (string, *metaHost, error) 
 		job, err = live(opts)
 		host.stored.Store(disk.stored.Load())
 	} else {
-		job, err = host.resurrect(opts, live)
+		job, err = host.resurrect(opts, disk.fails, live)
 	}
 	if err != nil {
 		return "", host, fmt.Errorf("%w\n%v", err, s)
@@ -356,9 +356,9 @@ func (s *metaSpec) run(t *rapid.T, set metaSettings) (string, *metaHost, error) 
 }
 
 // resurrect lets a job live until it is done, one process after the other.
-func (h *metaHost) resurrect(opts Options, live func(Options) (*Job, error)) (*Job, error) {
+func (h *metaHost) resurrect(opts Options, diskFails func() bool, live func(Options) (*Job, error)) (*Job, error) {
 	j, rows := newMemJournal(h.seed), &memRows{simRows: simRows{}}
-	j.disk.fails = opts.Disk.(*fakeDisk).fails
+	j.disk.fails = diskFails
 	j.ending = func(journal.Seq) bool { return h.strikes(h.odds.end, &h.ended) }
 	for {
 		opts.Journal = j

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -319,7 +320,9 @@ func (s *sim) openState(life uint64) {
 		Over: func(used int64) bool { return used > room }, BatchBytes: 100, LoadBytes: 50,
 		Lasting: &state.Lasting{
 			Table: &j.state, Epoch: life, Durable: func() uint64 { return uint64(j.written) },
-			Wait: func(seq uint64) error { return j.write(int(max(journal.Seq(seq), j.written) - j.written)) },
+			Wait: func(_ context.Context, seq uint64) error {
+				return j.write(int(max(journal.Seq(seq), j.written) - j.written))
+			},
 		},
 	})
 }

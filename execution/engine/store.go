@@ -28,10 +28,8 @@ func newStore(o Options) state.Store {
 	if j := o.Journal; j != nil {
 		p.Lasting = &state.Lasting{
 			Table: j.State(), Epoch: j.Epoch(), Durable: func() uint64 { return uint64(j.Durable()) },
-			// Nobody needs to end this: a commit that was handed over gets to the disk or
-			// fails, also when the job ends.
-			Wait: func(seq uint64) error {
-				if err := j.Wait(context.Background(), journal.Seq(seq)); err != nil {
+			Wait: func(ctx context.Context, seq uint64) error {
+				if err := j.Wait(ctx, journal.Seq(seq)); err != nil {
 					return fmt.Errorf("%w: %w", ErrJournal, err)
 				}
 				return nil

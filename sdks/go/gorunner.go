@@ -80,7 +80,7 @@ func executeEmbedded(ctx context.Context, p *beam.Pipeline) (beam.PipelineResult
 	if *jobopts.Async {
 		return nil, errors.New("gorunner: --async needs --endpoint: an embedded runner ends with the pipeline")
 	}
-	server, err := start()
+	server, err := start() //nolint:contextcheck // jobs outlive the call that begins them
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package statetest
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"sync"
@@ -38,7 +39,7 @@ func (j *Journal) Durable() uint64 {
 }
 
 // Wait writes commits.
-func (j *Journal) Wait(seq uint64) error {
+func (j *Journal) Wait(_ context.Context, seq uint64) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	for j.written < seq && j.failed == nil {

@@ -24,7 +24,7 @@ import (
 )
 
 //go:embed mutations.txt
-var list string //nolint:gochecknoglobals // that is how files are embedded
+var list string
 
 // mutation is a way to break the protocol.
 type mutation struct {

@@ -1,6 +1,7 @@
 package jobdb_test
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
@@ -33,7 +34,7 @@ func BenchmarkState(b *testing.B) {
 					defer d.Close()
 					p.Lasting = &state.Lasting{
 						Table: d.State(), Epoch: d.Epoch(), Durable: func() uint64 { return uint64(d.Durable()) },
-						Wait: func(seq uint64) error { return d.Wait(b.Context(), journal.Seq(seq)) },
+						Wait: func(ctx context.Context, seq uint64) error { return d.Wait(ctx, journal.Seq(seq)) },
 					}
 					commit = func(txn state.Txn) error {
 						seq, err := d.Append(b.Context(), &journal.Commit{State: txn.Changes()})
