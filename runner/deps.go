@@ -135,6 +135,10 @@ func Parts(opts Options) Deps {
 // state takes for itself once there is one.
 const stateShare = 16
 
+// journalBytesMax bounds what the database of a job takes by itself, which it takes
+// from the start: what is read again lies in the cache of state in front of it.
+const journalBytesMax = 64 << 20
+
 func openState(dir string, memory, disk *shuffle.Budget) (state.Table, error) {
 	t, err := pebblestore.Open(pebblestore.Params{
 		Dir:         dir,

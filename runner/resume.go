@@ -274,7 +274,7 @@ func (s *Server) openJournal(j *job, r room, log *slog.Logger) (storage, error) 
 		return storage{}, fmt.Errorf("runner: job %s: this server keeps nothing", j.id)
 	}
 	db, err := s.deps.OpenJournal(jobdb.Params{
-		Dir: j.dir, Plan: j.translation.Plan.Text(), Memory: r.memory, Disk: r.disk, MemoryBytes: r.memory.Limit() / stateShare, Log: log,
+		Dir: j.dir, Plan: j.translation.Plan.Text(), Memory: r.memory, Disk: r.disk, MemoryBytes: min(r.memory.Limit()/stateShare, journalBytesMax), Log: log,
 	})
 	if err != nil {
 		if j.resumed {
