@@ -42,7 +42,8 @@ type asked struct {
 }
 
 // Snapshot makes a snapshot, of which there is one at a time. The job does not
-// wait for it, and what becomes durable waits only while files are linked.
+// wait for it, and what becomes durable waits only while rows are flushed and
+// files linked.
 func (d *DB) Snapshot(ctx context.Context) (*Snapshot, error) {
 	s, err := d.snapshot(ctx)
 	if err != nil {
