@@ -48,6 +48,11 @@ type Params struct {
 	Files Files
 	// Named files stay when the process ends.
 	Named bool
+	// First is the number of the first segment that is made, unless there are higher
+	// ones. Files that are found do not tell which numbers were given before, since
+	// segments are removed: whoever remembers regions by them beyond the life of a
+	// disk must say one that none before has come to.
+	First uint64
 	// Quota bounds the space on disk, and what is used of it is entered in its
 	// account "segments"; default no bound. What would exceed it is refused.
 	Quota *shuffle.Budget
@@ -133,6 +138,7 @@ func Open(p Params) (*Disk, error) {
 		open: make(map[*segment]struct{}),
 	}
 	d.packer.now = now
+	d.last = max(p.First, 1) - 1
 	if p.Named {
 		d.find(names)
 	}

@@ -182,6 +182,40 @@ func TestNamedSegmentsAreRemoved(t *testing.T) {
 	}
 }
 
+// The first segment has the number that was asked for, though all before are gone;
+// those that are found are found by theirs, and stay the lower ones.
+func TestFirstNumber(t *testing.T) {
+	dir := t.TempDir()
+	for _, first := range []uint64{0, 2<<32 + 1, 1<<63 + 1} {
+		d, err := Open(Params{Dir: dir, Named: true, First: first})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Sweep(); err != nil {
+			t.Fatal(err)
+		}
+		p := place(t, mustStore(t, d, noise(10, 1)))
+		if want := max(first, 1); p.File != want {
+			t.Errorf("the first segment is %x, want %x", p.File, want)
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+		found := open(t, Params{Dir: dir, Named: true, First: 1})
+		if s, err := found.At(p); err != nil {
+			t.Errorf("segment %x: %v", p.File, err)
+		} else {
+			checkLoad(t, s, noise(10, 1))
+		}
+		if next := place(t, mustStore(t, found, noise(10, 1))); next.File != p.File+1 {
+			t.Errorf("segment %x comes behind %x", next.File, p.File)
+		}
+		if err := found.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestUnnamedSegmentsHaveNoPlace(t *testing.T) {
 	if p, err := mustStore(t, open(t, Params{}), noise(10, 1)).Place(); !errors.Is(err, errUnnamed) {
 		t.Errorf("got %v, %v", p, err)

@@ -168,6 +168,9 @@ type pending struct {
 	bytes  int64
 }
 
+// epochBits is how far the epoch is shifted in the numbers of segments.
+const epochBits = 32
+
 // The rows of the database itself, and those of state.
 const (
 	rowAbout = 'j'
@@ -206,10 +209,15 @@ func (d *DB) open() error {
 	if err != nil {
 		return err
 	}
-	if d.segments, err = segment.Open(segment.Params{Dir: dir, Named: true, Quota: p.Disk, Files: p.Files, SegmentBytes: p.SegmentBytes}); err != nil {
+	if err := d.readAbout(); err != nil {
 		return err
 	}
-	if err := d.readAbout(); err != nil {
+	// Checkpoints know segments by their numbers, and forget them after they are
+	// removed: no process may give a number that one before has given.
+	first := (d.about.epoch+1)<<epochBits + 1
+	if d.segments, err = segment.Open(segment.Params{
+		Dir: dir, Named: true, First: first, Quota: p.Disk, Files: p.Files, SegmentBytes: p.SegmentBytes,
+	}); err != nil {
 		return err
 	}
 	if err := d.openMark(); err != nil {

@@ -45,6 +45,39 @@ func TestOpenAgain(t *testing.T) {
 	}
 }
 
+// TestSegmentNumbers: those of a process are given by none after it, though its
+// segments are gone, and the process between has left nothing.
+func TestSegmentNumbers(t *testing.T) {
+	fs := vfs.NewMem()
+	seen := map[uint64]bool{}
+	for life := range 6 {
+		d, err := jobdb.Open(jobdb.Params{Dir: "job", FS: fs, Files: segmenttest.Files{FS: fs}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if names, err := fs.List("job/segments"); err != nil || len(names) > 0 {
+			t.Fatalf("life %d begins with segments %v, error %v", life, names, err)
+		}
+		if life%2 == 0 {
+			stored, err := d.Disk().Store([]byte("a region"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := stored.Place()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if seen[p.File] {
+				t.Errorf("life %d: segment %x is there again", life, p.File)
+			}
+			seen[p.File] = true
+		}
+		if err := d.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestRowsThatAreGone: that the rows have come further is not forgotten, unless
 // what says so was being written itself.
 func TestRowsThatAreGone(t *testing.T) {
