@@ -145,7 +145,7 @@ func (t *Table) options() *pebble.Options {
 		CompactionConcurrencyRange:  func() (lower, upper int) { return 1, 2 },
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(error) {},
-			DataCorruption:  func(i pebble.DataCorruptionInfo) { t.guard.fail("read "+i.Path, errCorrupt) },
+			DataCorruption:  func(i pebble.DataCorruptionInfo) { t.guard.fail("read "+i.Path, corrupt(i.Details)) },
 		},
 	}
 	for i := range o.Levels {
@@ -158,6 +158,14 @@ func (t *Table) options() *pebble.Options {
 }
 
 var errCorrupt = errors.New("not what was written")
+
+// corrupt is errCorrupt with what Pebble says of it.
+func corrupt(details error) error {
+	if details == nil {
+		return errCorrupt
+	}
+	return fmt.Errorf("%w: %w", errCorrupt, details)
+}
 
 // logger drops what Pebble says of its doings.
 type logger struct{ guard *guard }
@@ -218,7 +226,8 @@ func (t *Table) open(prefixed bool, from, to []byte) (*rows, error) {
 }
 
 // IsCorrupt says whether an error comes from files that are not what was written.
-func IsCorrupt(err error) bool { return pebble.IsCorruptionError(err) }
+// Once Pebble has said so, every operation fails with errCorrupt.
+func IsCorrupt(err error) bool { return errors.Is(err, errCorrupt) || pebble.IsCorruptionError(err) }
 
 // Scan calls f with the rows in [from, to), in order, until it fails. f may keep
 // neither key nor value.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -190,5 +191,69 @@ func TestLastingDiskFull(t *testing.T) {
 		if err := table.Close(); err != nil {
 			t.Fatalf("close after %d writes: %v", left, err)
 		}
+	}
+}
+
+// TestDamageWhileOpen: a block that is damaged on disk is read while the table is in
+// use, and whoever reads is told what it is, then and later.
+func TestDamageWhileOpen(t *testing.T) {
+	fs := vfs.NewMem()
+	table, err := pebblestore.Open(lasting(fs, "job/rows"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set(t, table, 0, 5000, "a value")
+	if err := table.Close(); err != nil { // what is in the log is written at the next start
+		t.Fatal(err)
+	}
+	if table, err = pebblestore.Open(lasting(fs, "job/rows")); err != nil {
+		t.Fatal(err)
+	}
+	flipTables(t, fs, "job/rows")
+	scan := func() error {
+		return table.Scan([]byte("row"), []byte("rox"), func(_, _ []byte) error { return nil })
+	}
+	for range 2 {
+		if err := scan(); !pebblestore.IsCorrupt(err) {
+			t.Errorf("scan of a damaged table: %v", err)
+		}
+	}
+	if _, err := table.Rows(nil, []byte("row"), []byte("rox")); !pebblestore.IsCorrupt(err) {
+		t.Errorf("rows of a damaged table: %v", err)
+	}
+	if err := table.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// flipTables changes a byte of the first block of each sorted table.
+func flipTables(t *testing.T, fs vfs.FS, dir string) {
+	t.Helper()
+	names, err := fs.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipped := 0
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".sst") {
+			continue
+		}
+		f, err := fs.OpenReadWrite(fs.PathJoin(dir, name), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 1)
+		_, err = f.ReadAt(b, 100)
+		if err == nil {
+			b[0] ^= 1
+			_, err = f.WriteAt(b, 100)
+		}
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		flipped++
+	}
+	if flipped == 0 {
+		t.Fatal("there is no table")
 	}
 }
