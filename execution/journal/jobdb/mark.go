@@ -36,10 +36,14 @@ func readMark(fs vfs.FS, path string) (journal.Seq, error) {
 	}
 	var b [markBytes]byte
 	_, err = io.ReadFull(f, b[:])
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || err == nil && sumOfMark(b[:]) != binary.BigEndian.Uint32(b[8:]) {
-		return 0, f.Close()
+	torn := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || err == nil && sumOfMark(b[:]) != binary.BigEndian.Uint32(b[8:])
+	if torn {
+		b, err = [markBytes]byte{}, nil
 	}
-	return journal.Seq(binary.BigEndian.Uint64(b[:])), errors.Join(err, f.Close())
+	if err := errors.Join(err, f.Close()); err != nil {
+		return 0, fmt.Errorf("read mark %s: %w", path, err)
+	}
+	return journal.Seq(binary.BigEndian.Uint64(b[:])), nil
 }
 
 func sumOfMark(b []byte) uint32 { return crc32.Checksum(b[:8], crc32.MakeTable(crc32.Castagnoli)) }
@@ -60,7 +64,9 @@ func (m mark) close() error {
 	return m.file.Close()
 }
 
-// openMark checks the rows against the mark, and makes it anew.
+// openMark checks the rows against the mark. It is overwritten in place: were it
+// emptied first, a process that ends before it has written would leave a mark that
+// says nothing.
 func (d *DB) openMark() error {
 	fs := d.params.FS
 	path := fs.PathJoin(d.params.Dir, markName)
@@ -71,8 +77,8 @@ func (d *DB) openMark() error {
 	if was > d.about.seq {
 		return fmt.Errorf("%w: they end with commit %d, and there was commit %d", errRowsLost, d.about.seq, was)
 	}
-	if d.mark.file, err = fs.Create(path, vfs.WriteCategoryUnspecified); err != nil {
-		return err
+	if d.mark.file, err = fs.OpenReadWrite(path, vfs.WriteCategoryUnspecified); err != nil {
+		return fmt.Errorf("open mark %s: %w", path, err)
 	}
 	return d.mark.set(d.about.seq)
 }

@@ -1,12 +1,15 @@
 package jobdb_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/gorunner/gorunner/execution/journal"
 	"github.com/gorunner/gorunner/execution/journal/jobdb"
@@ -93,18 +96,6 @@ func TestRowsThatAreGone(t *testing.T) {
 		}
 		return errors.Join(err, d.Close())
 	}
-	read := func(name string) []byte {
-		t.Helper()
-		f, err := fs.Open(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		data, err := io.ReadAll(f)
-		if err := errors.Join(err, f.Close()); err != nil {
-			t.Fatal(err)
-		}
-		return data
-	}
 	write := func(name string, data []byte) {
 		t.Helper()
 		f, err := fs.Create(name, vfs.WriteCategoryUnspecified)
@@ -126,7 +117,7 @@ func TestRowsThatAreGone(t *testing.T) {
 	if err := open(); err != nil {
 		t.Fatal(err)
 	}
-	later := read("job/durable")
+	later := readFile(t, fs, "job/durable")
 	if err := fs.RemoveAll("job"); err != nil {
 		t.Fatal(err)
 	}
@@ -143,4 +134,50 @@ func TestRowsThatAreGone(t *testing.T) {
 			t.Errorf("a mark of %x: %v", torn, err)
 		}
 	}
+}
+
+// TestMarkFails: a process that ends while it opens the job leaves the mark as it
+// was, and what cannot be read is not taken for nothing.
+func TestMarkFails(t *testing.T) {
+	for _, kind := range []errorfs.OpKind{errorfs.OpFileWriteAt, errorfs.OpFileRead} {
+		mem := vfs.NewMem()
+		fails := false
+		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if fails && op.Kind == kind && strings.HasSuffix(op.Path, "durable") {
+				return syscall.EIO
+			}
+			return nil
+		}))
+		open := func() error {
+			d, err := jobdb.Open(jobdb.Params{Dir: "job", FS: fs, Files: segmenttest.Files{FS: mem}})
+			if err != nil {
+				return err
+			}
+			return d.Close()
+		}
+		if err := open(); err != nil {
+			t.Fatal(err)
+		}
+		before := readFile(t, mem, "job/durable")
+		fails = true
+		if err := open(); !errors.Is(err, syscall.EIO) {
+			t.Errorf("operation %d fails: %v", kind, err)
+		}
+		if after := readFile(t, mem, "job/durable"); !bytes.Equal(after, before) {
+			t.Errorf("operation %d fails: the mark was %x and is %x", kind, before, after)
+		}
+	}
+}
+
+func readFile(t *testing.T, fs vfs.FS, name string) []byte {
+	t.Helper()
+	f, err := fs.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return data
 }
