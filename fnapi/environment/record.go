@@ -85,11 +85,13 @@ func (l *Launcher) Sweep(ctx context.Context, dir string, log *slog.Logger) (swe
 	var all sync.WaitGroup
 	for i, path := range paths {
 		data, err := os.ReadFile(path)
-		var r record
-		if err == nil {
-			err = json.Unmarshal(data, &r)
-		}
 		if err != nil {
+			// It may tell of a worker that lives, so it stays for the next sweep.
+			errs[i] = fmt.Errorf("record of a worker of an earlier process: %w", err)
+			continue
+		}
+		var r record
+		if json.Unmarshal(data, &r) != nil {
 			// Its writer died before it had started anything.
 			errs[i] = gone(os.Remove(path))
 			continue

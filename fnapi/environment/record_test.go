@@ -3,10 +3,12 @@
 package environment
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/gorunner/gorunner/execution/harness"
@@ -54,6 +56,29 @@ func TestSweepProcess(t *testing.T) {
 	}
 	if none, err := New(Options{}).Sweep(testContext(t), filepath.Join(dir, "none"), nil); err != nil || len(none) > 0 {
 		t.Errorf("without a directory: %v, %v", none, err)
+	}
+}
+
+// TestSweepUnreadable: a record that cannot be read stays, and is told of; the others
+// are swept all the same.
+func TestSweepUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	unreadable, half := filepath.Join(dir, recordPrefix+"a"), filepath.Join(dir, recordPrefix+"b")
+	if err := os.Mkdir(unreadable, 0o700); err != nil { // reading it fails, whoever asks
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(half, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	swept, err := New(Options{}).Sweep(testContext(t), dir, nil)
+	if !errors.Is(err, syscall.EISDIR) || len(swept) > 0 {
+		t.Errorf("swept %v, %v", swept, err)
+	}
+	if _, err := os.Stat(unreadable); err != nil {
+		t.Errorf("the record that cannot be read: %v", err)
+	}
+	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the record that was never written: %v", err)
 	}
 }
 
