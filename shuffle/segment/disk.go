@@ -226,20 +226,13 @@ func (d *Disk) write(parts [][]byte, each []int, direct bool) ([]*region, error)
 	if err := d.admit(int64(len(packed))); err != nil {
 		return nil, err
 	}
-	s, at, err := d.reserve(int64(len(packed)), len(each), direct)
+	room, err := d.reserve(int64(len(packed)), len(each), direct)
 	if err != nil {
 		return nil, explain(err)
 	}
-	places := make([]extent, len(each))
-	to, rest := at, stored
-	for i, n := range each {
-		from := to
-		for _, p := range rest[:n] {
-			to += int64(p.stored)
-		}
-		places[i], rest = extent{s, from, to}, rest[n:]
-	}
-	putHeaders(packed, places[0], stored)
+	s, at := room.segment, room.end-int64(len(packed))
+	places := split(room, at, stored, each)
+	putHeaders(packed, extent{s, at, room.end}, stored)
 	if direct {
 		err = d.writeDirectly(s.file, packed, at)
 	} else {
@@ -254,9 +247,27 @@ func (d *Disk) write(parts [][]byte, each []int, direct bool) ([]*region, error)
 	d.wrote(s)
 	regions := make([]*region, len(each))
 	for i, n := range each {
-		regions[i], stored = newRegion(places[i], stored[:n:n]), stored[n:]
+		regions[i], stored = newRegion(places[i], at, stored[:n:n]), stored[n:]
+		at = places[i].end
 	}
 	return regions, nil
+}
+
+// split says what regions that begin at an offset take of the room for them. What
+// is before the first, so that it begins with a page, and behind the last is
+// theirs: nobody else gives it back.
+func split(room extent, at int64, stored []part, each []int) []extent {
+	places := make([]extent, len(each))
+	from := room.from
+	for i, n := range each {
+		_, size := sizes(stored[:n])
+		stored = stored[n:]
+		at += int64(size)
+		places[i] = extent{room.segment, from, at}
+		from = at
+	}
+	places[len(places)-1].end = room.end
+	return places
 }
 
 // writeDirectly writes to a file, past the system's cache if that is possible.
@@ -335,31 +346,30 @@ func (d *Disk) admit(n int64) error {
 // Collect gives back the space of what nobody refers to any more.
 func (d *Disk) Collect() { d.garbage.collect() }
 
-// reserve returns where the next n bytes go, which are so many regions: the segment
-// has as many references more then. They begin where a page does if they are to be
-// written directly.
-func (d *Disk) reserve(n int64, regions int, direct bool) (*segment, int64, error) {
+// reserve returns room that ends with the place of the next n bytes, which are so
+// many regions: the segment has as many references more then. They begin where a
+// page does if they are to be written directly.
+func (d *Disk) reserve(n int64, regions int, direct bool) (extent, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.open == nil {
-		return nil, 0, errClosed
+		return extent{}, errClosed
 	}
 	s := d.current
 	if s == nil || s.size > fileHeaderSize && s.size+n > d.params.SegmentBytes {
 		var err error
 		if s, err = d.next(); err != nil {
-			return nil, 0, err
+			return extent{}, err
 		}
 	}
-	at := s.size
+	room := extent{s, s.size, s.size + n}
 	if direct {
-		at = (at + pageBytes - 1) &^ (pageBytes - 1)
+		room.end = (s.size+pageBytes-1)&^(pageBytes-1) + n
 	}
-	n += at - s.size
-	s.size += n
+	s.size = room.end
 	s.references += regions
-	d.hold(s, n)
-	return s, at, nil
+	d.hold(s, room.end-room.from)
+	return room, nil
 }
 
 // next makes a segment and appends to it from then on. The caller holds mu.

@@ -333,6 +333,28 @@ func TestHoles(t *testing.T) {
 	}
 }
 
+// What is written directly gives back all of its pages, those that it fills in part
+// as well.
+func TestHolesOfDirectWrites(t *testing.T) {
+	const pages = 17
+	quota := shuffle.NewBudget(nil, 0)
+	d := open(t, Params{SegmentBytes: 4 * 4 * pages * pageBytes, Quota: quota, Files: &faulty{space: -1}})
+	store := func(seed uint64) *region {
+		t.Helper()
+		all, err := d.write([][]byte{noise((pages-1)*pageBytes, seed)}, []int{1}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all[0]
+	}
+	for i := range 4 {
+		store(uint64(i))
+	}
+	kept := store(4)
+	collectUntil(t, d, func() bool { return quota.Used() == (1+pages)*pageBytes })
+	checkLoad(t, kept, noise((pages-1)*pageBytes, 4))
+}
+
 func TestQuota(t *testing.T) {
 	server := shuffle.NewBudget(nil, 150_000)
 	for _, test := range []struct {

@@ -127,7 +127,8 @@ func (d *Disk) at(p element.Place) (*region, error) {
 	d.mu.Lock()
 	s.references++
 	d.mu.Unlock()
-	r := newRegion(extent{s, int64(p.Offset), int64(p.Offset) + int64(p.Bytes)}, []part{{size: p.Size, stored: p.Bytes}})
+	at := int64(p.Offset)
+	r := newRegion(extent{s, at, at + int64(p.Bytes)}, at, []part{{size: p.Size, stored: p.Bytes}})
 	d.found.regions[p] = r
 	return r, nil
 }

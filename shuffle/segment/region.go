@@ -24,8 +24,9 @@ type part struct {
 	size, stored uint32
 }
 
-func newRegion(place extent, parts []part) *region {
-	r := &region{segment: place.segment, offset: place.from, parts: parts}
+// newRegion makes a region at an offset, whose end gives a place back.
+func newRegion(place extent, offset int64, parts []part) *region {
+	r := &region{segment: place.segment, offset: offset, parts: parts}
 	runtime.AddCleanup(r, extent.release, place)
 	return r
 }
