@@ -269,11 +269,14 @@ func (c *Coordinator) begin(now time.Time) {
 	c.do(TakeCut{Kind: kind})
 }
 
+// jobEnded says why there is no checkpoint any more.
+const jobEnded = "the job has ended"
+
 // beginEnd writes down that the job has ended, and answers who waits for a
 // checkpoint.
 func (c *Coordinator) beginEnd(now time.Time) {
 	if len(c.requests) > 0 {
-		report := Report{Problem: "the job has ended"}
+		report := Report{Problem: jobEnded}
 		for _, r := range c.requests {
 			report.Requests = append(report.Requests, r.id)
 		}
@@ -336,7 +339,7 @@ func (c *Coordinator) uploaded(f File, o Outcome) {
 func (c *Coordinator) upload(now time.Time) {
 	a := &c.attempt
 	if c.end != nil && a.problem == "" {
-		a.problem = "the job has ended"
+		a.problem = jobEnded
 	}
 	if a.problem != "" {
 		if a.running == 0 {
@@ -386,6 +389,9 @@ func (c *Coordinator) giveUp(now time.Time) {
 		} else {
 			c.requests = append(c.requests, r)
 		}
+	}
+	if a.problem == jobEnded && len(report.Requests) == 0 {
+		return // nothing has failed, and whoever waits yet is answered with the end
 	}
 	c.do(report)
 }
