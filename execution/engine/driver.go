@@ -102,7 +102,7 @@ func newDriver(p *plan.Plan, o Options) *driver {
 	d.spill = &shuffle.Spill{Memory: o.Memory, Disk: o.Disk, Free: shuffle.NewPool(o.Memory)}
 	if o.Journal != nil {
 		d.spill.Disk, d.spill.Lasting = o.Journal.Disk(), true
-		d.sched.ledger = newLedger(p)
+		d.sched.ledger = newLedger(p, conf.life)
 		d.views.last()
 	}
 	d.pipes = newPipes(p)

@@ -15,7 +15,9 @@ import (
 // rest. A nil ledger notes nothing.
 type ledger struct {
 	commit journal.Commit
-	last   element.Number
+	// last is the number given last. Each process has its own: what was queued before
+	// may be gone from the journal, and still have a dead letter of its number.
+	last element.Number
 	// stages are as they were committed last, touched those that may be different
 	// now.
 	stages  []journal.Stage
@@ -24,8 +26,17 @@ type ledger struct {
 	resuming bool
 }
 
-func newLedger(p *plan.Plan) *ledger {
-	r := &ledger{stages: make([]journal.Stage, len(p.Stages)), touched: make(map[plan.StageID]bool)}
+// numbersBits is of how many bits the numbers are that a process gives: more than it
+// can use up.
+const numbersBits = 40
+
+// newLedger is that of a process, by its place among those that have had the job,
+// from 1.
+func newLedger(p *plan.Plan, life uint64) *ledger {
+	r := &ledger{
+		stages: make([]journal.Stage, len(p.Stages)), touched: make(map[plan.StageID]bool),
+		last: element.Number(max(life, 1)-1) << numbersBits,
+	}
 	for i := range r.stages {
 		r.stages[i] = journal.Stage{ID: plan.StageID(i), Input: element.MinTime, Output: element.MinTime, Reached: element.MinTime}
 	}

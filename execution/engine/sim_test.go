@@ -353,7 +353,7 @@ func newSim(r *rand.Rand, p *simPlan, c config) (*sim, error) {
 // run lets everything happen until the job ends.
 func (s *sim) run() error {
 	if s.journal != nil {
-		s.sched.ledger = newLedger(s.plan)
+		s.sched.ledger = newLedger(s.plan, 1)
 	}
 	orders := s.sched.start()
 	s.journal.commit(s, nil)

@@ -90,6 +90,7 @@ func (s *sim) keepJournal() {
 	s.journal = &simJournal{
 		rows: simRows{}, disk: s.disk, chance: 20 + s.rand.IntN(200), lag: []int{1, 2, 10, 50}[s.rand.IntN(4)],
 		durable: newSimWorld(s.plan), epoch: s.config.epoch,
+		numbers: map[element.Number]bool{},
 	}
 	s.openState(1)
 	s.views.last()
@@ -115,6 +116,10 @@ type simJournal struct {
 	durable *simWorld
 	lost    int
 	epoch   element.EventTime
+	// numbers are those of all blocks that were ever queued, again one that was so
+	// twice.
+	numbers map[element.Number]bool
+	again   element.Number
 }
 
 // simCommit is a commit, and what the world has seen of it.
@@ -170,6 +175,13 @@ func (j *simJournal) commit(s *sim, of state.Txn) journal.Seq {
 	if c == nil {
 		c = &journal.Commit{}
 	}
+	for i := range c.Queued {
+		n := c.Queued[i].Number
+		if j.numbers[n] {
+			j.again = n
+		}
+		j.numbers[n] = true
+	}
 	s.views.changes(c)
 	if of != nil {
 		c.State = of.Changes()
@@ -217,6 +229,9 @@ func (s *sim) over() (bool, error) {
 	j := s.journal
 	if j == nil {
 		return true, nil
+	}
+	if j.again != 0 {
+		return true, fmt.Errorf("block %d was queued twice, in one or two of %d processes", j.again, j.ended+1)
 	}
 	if len(j.pending) > 0 && s.rand.IntN(4) == 0 && j.ended < endsMax {
 		s.result = nil
@@ -280,7 +295,7 @@ func (s *sim) restart() error {
 	s.views.last()
 	s.views.restore(m)
 	s.sched = newScheduler(s.plan, c)
-	s.sched.ledger = newLedger(s.plan)
+	s.sched.ledger = newLedger(s.plan, c.life)
 	var orders []order
 	if len(j.rows) == 0 {
 		orders = s.sched.start()
