@@ -43,6 +43,7 @@ func (c *config) follow(j Journal) *journal.Image {
 
 // begin begins with the job, or goes on with it.
 func (d *driver) begin(ctx context.Context) ([]order, error) {
+	d.retract(ctx, d.image)
 	orders, err := d.start()
 	if err != nil {
 		return nil, err
@@ -196,7 +197,7 @@ func (d *driver) stabilize(ctx context.Context, x *execution) error {
 	return nil
 }
 
-// outlive returns when all commits of a job that is done are durable.
+// outlive returns when all commits are durable that were made before.
 func (d *driver) outlive(ctx context.Context) error {
 	if d.opts.Journal == nil {
 		return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
+	"github.com/gorunner/gorunner/execution/journal"
 	"github.com/gorunner/gorunner/execution/metrics"
 	"github.com/gorunner/gorunner/execution/timer"
 	"github.com/gorunner/gorunner/plan"
@@ -19,6 +20,9 @@ type DeadLetters interface {
 	// Keep returns once what it has kept outlives the machine, and says where that is.
 	// What has an equal Number replaces what was kept before.
 	Keep(ctx context.Context, l *DeadLetter) (where string, err error)
+	// Retract removes what is kept of parked elements whose Number is to be retracted:
+	// of them a process before has kept, but not committed, that they are parked.
+	Retract(ctx context.Context, retracted func(element.Number) bool) error
 }
 
 // DeadLetter is input that failed.
@@ -76,15 +80,36 @@ func (d *driver) keepLast(ctx context.Context, e *BundleError) {
 	e.Kept = where
 }
 
-// park puts an element aside. The fact that it is comes after it lasts.
+// park puts an element aside. The fact that it is comes after it lasts. What is kept
+// comes after the element itself is durable: so that a later process, which finds
+// what is kept, finds the element unless it was parked.
 func (d *driver) park(ctx context.Context, o parkElement) fact {
 	e := o.failure
+	if err := d.outlive(ctx); err != nil {
+		return elementParked{id: o.id, err: err}
+	}
 	where, err := d.keep(ctx, e, true)
 	if err != nil {
 		return elementParked{id: o.id, err: err}
 	}
 	d.log.Warn("element parked", "stage", e.Stage.Name, "where", where, "error", e.Err)
 	return elementParked{id: o.id, where: where, failure: e}
+}
+
+// retract removes what is kept of elements that an earlier process was about to park:
+// they are queued still, and may succeed this time. If it cannot, one of them is
+// there twice, which is no reason to end the job.
+func (d *driver) retract(ctx context.Context, m *journal.Image) {
+	if d.opts.DeadLetters == nil || m == nil {
+		return
+	}
+	queued := make(map[element.Number]bool, len(m.Queued))
+	for i := range m.Queued {
+		queued[m.Queued[i].Number] = true
+	}
+	if err := d.opts.DeadLetters.Retract(ctx, func(n element.Number) bool { return queued[n] }); err != nil {
+		d.log.Warn("what is kept of elements that were not parked is not removed", "error", err)
+	}
 }
 
 // halve cuts the input of work in two.
@@ -144,6 +169,13 @@ func eachNew(blocks []element.Block) func(yield func(*element.Block) bool) {
 	}
 }
 
+// The names of the counter of elements that were parked.
+const (
+	sumURN            = "beam:metric:user:sum_int64:v1"
+	putAsideNamespace = "gorunner"
+	putAsideName      = "parkedElements"
+)
+
 // parkedCount is the counter of the elements of a stage that were parked.
 func parkedCount(s *plan.Stage) []metrics.Info {
 	k, ok := s.Kind.(*plan.Executable)
@@ -151,10 +183,10 @@ func parkedCount(s *plan.Stage) []metrics.Info {
 		return nil
 	}
 	return []metrics.Info{{
-		URN:  "beam:metric:user:sum_int64:v1",
+		URN:  sumURN,
 		Type: "beam:metrics:sum_int64:v1",
 		Labels: map[string]string{
-			"PTRANSFORM": string(k.Transforms[0].ID), "NAMESPACE": "gorunner", "NAME": "parkedElements",
+			"PTRANSFORM": string(k.Transforms[0].ID), "NAMESPACE": putAsideNamespace, "NAME": putAsideName,
 		},
 		Payload: binary.AppendUvarint(nil, 1),
 	}}

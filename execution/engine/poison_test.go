@@ -48,6 +48,8 @@ func (l *lettersKept) Keep(_ context.Context, d *DeadLetter) (string, error) {
 	return "there", l.err
 }
 
+func (l *lettersKept) Retract(context.Context, func(element.Number) bool) error { return nil }
+
 func eachValue(l *shuffle.Layout, blocks []element.Block, f func([]byte)) error {
 	for i := range blocks {
 		for data := blocks[i].Data; len(data) > 0; {

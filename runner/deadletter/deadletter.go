@@ -29,6 +29,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -108,6 +110,36 @@ func (s *Store) Keep(_ context.Context, l *engine.DeadLetter) (string, error) {
 		return "", fmt.Errorf("dead letter %s: %w", path, err)
 	}
 	return path, nil
+}
+
+// Retract removes the files of parked elements.
+func (s *Store) Retract(_ context.Context, retracted func(element.Number) bool) error {
+	entries, err := os.ReadDir(s.p.Dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("retract dead letters: %w", err)
+	}
+	var errs []error
+	for _, e := range entries {
+		n, ok := parkedNumber(e.Name())
+		if !ok || !retracted(n) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(s.p.Dir, e.Name())); err != nil {
+			errs = append(errs, fmt.Errorf("retract dead letter %d: %w", n, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// parkedNumber is the number in the name of a file of a parked element.
+func parkedNumber(name string) (element.Number, bool) {
+	text, parked := strings.CutPrefix(name, "parked-")
+	text, whole := strings.CutSuffix(text, ".jsonl")
+	n, err := strconv.ParseUint(text, 10, 64)
+	return element.Number(n), parked && whole && err == nil
 }
 
 func (s *Store) name(l *engine.DeadLetter) string {

@@ -88,6 +88,29 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestRetract: only what was parked has a number.
+func TestRetract(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dead")
+	s := deadletter.New(deadletter.Params{Dir: dir, Clock: clock})
+	seven := func(n element.Number) bool { return n == 7 }
+	if err := s.Retract(t.Context(), seven); err != nil {
+		t.Errorf("of nothing: %v", err)
+	}
+	keep(t, s, letter(t, false, "x")) // of bundle 7
+	for _, n := range []element.Number{7, 8} {
+		l := letter(t, true, "x")
+		l.Number = n
+		keep(t, s, l)
+	}
+	if err := s.Retract(t.Context(), seven); err != nil {
+		t.Error(err)
+	}
+	files, err := os.ReadDir(dir)
+	if got := fmt.Sprint(files); err != nil || got != "[- failed-7.jsonl - parked-8.jsonl]" {
+		t.Errorf("%s, %v", got, err)
+	}
+}
+
 // TestBounds: of a bundle the rest is omitted; what is parked is whole or refused.
 func TestBounds(t *testing.T) {
 	dir := t.TempDir()
