@@ -69,6 +69,7 @@ func (d *driver) start() ([]order, error) {
 	if err := d.committed.Merge(&m.Metrics); err != nil {
 		return nil, fmt.Errorf("metrics of earlier processes: %w", err)
 	}
+	d.resumeParked()
 	if d.opts.Drain && !m.Draining {
 		d.askToDrain()
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/gorunner/gorunner/element"
 	"github.com/gorunner/gorunner/execution/harness"
@@ -165,6 +166,23 @@ func eachNew(blocks []element.Block) func(yield func(*element.Block) bool) {
 			if blocks[i].Number == 0 && !yield(&blocks[i]) {
 				return
 			}
+		}
+	}
+}
+
+// resumeParked takes the counts of earlier processes, which their metrics have. mu is
+// held.
+func (d *driver) resumeParked() {
+	counts := make(map[plan.TransformID]int)
+	for _, m := range d.committed.Infos() {
+		if m.URN == sumURN && m.Labels["NAMESPACE"] == putAsideNamespace && m.Labels["NAME"] == putAsideName {
+			n, _ := binary.Uvarint(m.Payload)
+			counts[plan.TransformID(m.Labels["PTRANSFORM"])] = int(min(n, math.MaxInt32))
+		}
+	}
+	for _, st := range d.sched.stages {
+		if k, ok := st.Kind.(*plan.Executable); ok && len(k.Transforms) > 0 {
+			st.parked = counts[k.Transforms[0].ID]
 		}
 	}
 }

@@ -93,3 +93,26 @@ func TestLettersOfElementsThatWereNotParked(t *testing.T) {
 		t.Errorf("kept are %v, want the one that was parked", l.kept)
 	}
 }
+
+// TestParkedCountOutlivesTheProcess: the bound of a stage is that of a job, not of a
+// process.
+func TestParkedCountOutlivesTheProcess(t *testing.T) {
+	p, l, j := suspendedParking(t)
+	d := newDriver(p.plan, Options{DeadLetters: l, ParkPoison: true, Journal: j})
+	d.retract(t.Context(), d.image)
+	if _, err := d.start(); err != nil {
+		t.Fatal(err)
+	}
+	got, want := map[string]int{}, map[string]int{}
+	for _, st := range d.sched.stages {
+		if st.parked > 0 {
+			got[st.Name] = st.parked
+		}
+	}
+	for name := range maps.Values(l.kept) {
+		want[name]++
+	}
+	if !maps.Equal(got, want) || len(want) != 1 {
+		t.Errorf("parked by stage: %v, want %v", got, want)
+	}
+}
