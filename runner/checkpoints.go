@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -17,6 +18,7 @@ import (
 	"github.com/gorunner/gorunner/blob/checkpoints"
 	"github.com/gorunner/gorunner/execution/checkpoint"
 	"github.com/gorunner/gorunner/execution/engine"
+	"github.com/gorunner/gorunner/runner/deadletter"
 	"github.com/gorunner/gorunner/runner/jobdir"
 )
 
@@ -113,7 +115,7 @@ func (k *kept) start(journal engine.Journal) error {
 		Job: checkpoints.NewJob(checkpoints.JobParams{
 			Database: database, Log: k.log,
 			Plan:   checkpoint.Fingerprint(fmt.Sprintf("%016x", xxhash.Sum64String(j.translation.Plan.Text()))),
-			Others: func() ([]checkpoints.Other, error) { return others, nil },
+			Others: func() ([]checkpoints.Other, error) { return withDead(others, jobdir.Dead(j.dir)) },
 		}, checkpoints.Process(name)),
 	})
 	return nil
@@ -139,6 +141,20 @@ func (k *kept) files() ([]checkpoints.Other, error) {
 		}
 	}
 	return others, nil
+}
+
+// withDead adds the elements that are parked so far. The input that a job fails with
+// is its last, and no other machine goes on.
+func withDead(others []checkpoints.Other, dir string) ([]checkpoints.Other, error) {
+	paths, err := deadletter.Parked(dir)
+	if err != nil {
+		return nil, err
+	}
+	all := slices.Clone(others)
+	for _, path := range paths {
+		all = append(all, checkpoints.Other{Kind: checkpoint.DeadLetter, Name: filepath.Base(path), Path: path})
+	}
+	return all, nil
 }
 
 func (k *kept) observe(o checkpoints.Observation) {
@@ -329,6 +345,7 @@ func (p *RestoreParams) restoreJob(ctx context.Context, place checkpoints.Place)
 	}
 	aside := filepath.Join(p.DataDir, "restore")
 	target := checkpoints.Target{Dir: filepath.Join(aside, string(place.ID)), Artifacts: filepath.Join(p.DataDir, artifactsName)}
+	target.Dead = jobdir.Dead(target.Dir)
 	clock := wallClock()
 	began := clock()
 	out, err := checkpoints.Restore(ctx, p.Store, place, func() (checkpoints.Target, error) {

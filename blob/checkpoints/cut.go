@@ -26,8 +26,9 @@ type Snapshots interface {
 
 // Other is a file of a job besides its database.
 type Other struct {
-	// Kind is that of a description, which is small and may be replaced, or of an
-	// artifact, whose name no other content ever has.
+	// Kind is that of a description, which is small and may be replaced, of an
+	// artifact, whose name no other content ever has, or of a dead letter, which may be
+	// retracted and kept anew, but once in a process.
 	Kind checkpoint.FileKind
 	// Name is that of the file in a checkpoint, Path where it is.
 	Name, Path string
@@ -38,7 +39,8 @@ type JobParams struct {
 	Database Snapshots
 	// Plan tells the job's plan from others.
 	Plan checkpoint.Fingerprint
-	// Others lists the files of the job besides its database.
+	// Others lists the files of the job besides its database, once there is a snapshot
+	// of that.
 	Others func() ([]Other, error)
 	// Log gets what is worth telling; default nothing.
 	Log *slog.Logger
@@ -95,7 +97,7 @@ func (j *Job) adopt(e *checkpoint.Entry, x *Index) error {
 			}
 		case checkpoint.Segment:
 			files[f.Name] = f
-		case checkpoint.Snapshot, checkpoint.Description:
+		case checkpoint.Snapshot, checkpoint.Description, checkpoint.DeadLetter:
 		}
 	}
 	for _, p := range x.Packs {
@@ -234,7 +236,7 @@ func (c *cutter) sum(content Content) (checkpoint.Sum, error) {
 }
 
 func (c *cutter) addOther(o Other) error {
-	if o.Kind != checkpoint.Artifact { // it may be replaced meanwhile
+	if o.Kind == checkpoint.Description { // it may be replaced meanwhile
 		data, err := os.ReadFile(o.Path)
 		if err != nil {
 			return err

@@ -96,6 +96,7 @@ func (m *machine) others() ([]checkpoints.Other, error) {
 	return []checkpoints.Other{
 		{Kind: checkpoint.Description, Name: "job", Path: filepath.Join(m.root, "job")},
 		{Kind: checkpoint.Artifact, Name: "artifact-1", Path: filepath.Join(m.root, "artifact-1")},
+		{Kind: checkpoint.DeadLetter, Name: "parked-1.jsonl", Path: filepath.Join(m.root, "artifact-1")},
 	}, nil
 }
 
@@ -176,7 +177,7 @@ func (m *machine) check(db *jobdb.DB, least journal.Seq) error {
 func (m *machine) target(dir string) func() (checkpoints.Target, error) {
 	return func() (checkpoints.Target, error) {
 		err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700), os.MkdirAll(filepath.Join(m.root, "artifacts"), 0o700))
-		return checkpoints.Target{Dir: dir, Artifacts: filepath.Join(m.root, "artifacts")}, err
+		return checkpoints.Target{Dir: dir, Artifacts: filepath.Join(m.root, "artifacts"), Dead: filepath.Join(dir, "dead")}, err
 	}
 }
 
@@ -255,6 +256,10 @@ func (m *machine) checkFiles(dir string, out *checkpoints.Restored) error {
 	artifact, err := os.ReadFile(filepath.Join(m.root, "artifacts", "artifact-1"))
 	if err != nil || string(artifact) != "the code" {
 		return fmt.Errorf("artifact %q, error %w", artifact, err)
+	}
+	letter, err := os.ReadFile(filepath.Join(dir, "dead", "parked-1.jsonl"))
+	if err != nil || string(letter) != "the code" {
+		return fmt.Errorf("dead letter %q, error %w", letter, err)
 	}
 	if len(out.Problems) > 0 {
 		return fmt.Errorf("problems: %q", out.Problems)

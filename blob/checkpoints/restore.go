@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -42,6 +43,8 @@ type Target struct {
 	// Dir is the job's directory, Artifacts that of artifacts. Both exist, and nobody
 	// uses what is in Dir.
 	Dir, Artifacts string
+	// Dead is where dead letters go. It is made when it is first needed.
+	Dead string
 }
 
 // FetchAll writes the files of an entry, for good; wait is called before a file is
@@ -53,6 +56,13 @@ func (x *Executor) FetchAll(ctx context.Context, e *checkpoint.Entry, to Target,
 			return err
 		}
 	}
+	dirs := []string{filepath.Join(to.Dir, jobdb.RowsDir), to.Artifacts}
+	if slices.ContainsFunc(e.Files, func(f checkpoint.File) bool { return f.Kind == checkpoint.DeadLetter }) {
+		if err := os.MkdirAll(to.Dead, 0o700); err != nil {
+			return err
+		}
+		dirs = append(dirs, to.Dead)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxFetches)
 	for _, f := range e.Files {
@@ -63,7 +73,7 @@ func (x *Executor) FetchAll(ctx context.Context, e *checkpoint.Entry, to Target,
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	for _, dir := range []string{filepath.Join(to.Dir, jobdb.RowsDir), to.Artifacts, to.Dir} {
+	for _, dir := range append(dirs, to.Dir) {
 		if err := syncDir(dir); err != nil {
 			return err
 		}
@@ -93,6 +103,8 @@ func (x *Executor) fetchTo(ctx context.Context, f checkpoint.File, to Target) er
 		return x.fetchFile(ctx, f, filepath.Join(to.Dir, f.Name))
 	case checkpoint.Artifact:
 		return x.fetchArtifact(ctx, f, to.Artifacts)
+	case checkpoint.DeadLetter:
+		return x.fetchFile(ctx, f, filepath.Join(to.Dead, f.Name))
 	case checkpoint.Snapshot: // of what is where, which the log of the job has
 		return nil
 	}

@@ -154,7 +154,7 @@ func inspect(ctx context.Context, w io.Writer, store *blob.Store, place checkpoi
 	var out strings.Builder
 	fmt.Fprintf(&out, "job\t%s\nkind\t%s\nmade\t%s\nrunner\t%s\nplan\t%s\nlast commit\t%d of process %d\n",
 		e.Job, e.Kind, e.Made.Local().Format(time.DateTime), e.Runner, e.Plan, index.Commit, index.Process)
-	kinds := []checkpoint.FileKind{checkpoint.Table, checkpoint.Segment, checkpoint.Snapshot, checkpoint.Description, checkpoint.Artifact}
+	kinds := []checkpoint.FileKind{checkpoint.Table, checkpoint.Segment, checkpoint.Snapshot, checkpoint.Description, checkpoint.Artifact, checkpoint.DeadLetter}
 	for _, kind := range slices.DeleteFunc(kinds, func(k checkpoint.FileKind) bool { return count[k] == 0 }) {
 		fmt.Fprintf(&out, "files, %s\t%d, %s\n", kind, count[kind], formatSize(size[kind]))
 	}

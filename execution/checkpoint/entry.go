@@ -87,6 +87,8 @@ const (
 	// need.
 	Description FileKind = "description"
 	Artifact    FileKind = "artifact"
+	// DeadLetter is an element that was parked.
+	DeadLetter FileKind = "dead"
 )
 
 // Sum is the xxhash64 of the content of a file.
@@ -263,7 +265,7 @@ func checkFiles(files []File) error {
 	for i := range files {
 		f := &files[i]
 		switch f.Kind {
-		case Table, Segment, Description, Artifact:
+		case Table, Segment, Description, Artifact, DeadLetter:
 		case Snapshot:
 			snapshots++
 		default:

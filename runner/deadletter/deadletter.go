@@ -114,24 +114,36 @@ func (s *Store) Keep(_ context.Context, l *engine.DeadLetter) (string, error) {
 
 // Retract removes the files of parked elements.
 func (s *Store) Retract(_ context.Context, retracted func(element.Number) bool) error {
-	entries, err := os.ReadDir(s.p.Dir)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
+	paths, err := Parked(s.p.Dir)
 	if err != nil {
-		return fmt.Errorf("retract dead letters: %w", err)
+		return err
 	}
 	var errs []error
-	for _, e := range entries {
-		n, ok := parkedNumber(e.Name())
-		if !ok || !retracted(n) {
+	for _, path := range paths {
+		n, _ := parkedNumber(filepath.Base(path))
+		if !retracted(n) {
 			continue
 		}
-		if err := os.Remove(filepath.Join(s.p.Dir, e.Name())); err != nil {
+		if err := os.Remove(path); err != nil {
 			errs = append(errs, fmt.Errorf("retract dead letter %d: %w", n, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Parked lists the files of parked elements in the directory of a store.
+func Parked(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("list dead letters: %w", err)
+	}
+	var paths []string
+	for _, e := range entries {
+		if _, ok := parkedNumber(e.Name()); ok {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, nil
 }
 
 // parkedNumber is the number in the name of a file of a parked element.
