@@ -174,6 +174,13 @@ func (h *hub) succeed(whyDrained string) error {
 	return h.move(Done)
 }
 
+// unwrittenError says that a state could not be written down, and so was not entered.
+type unwrittenError struct{ err error }
+
+func (e *unwrittenError) Error() string { return e.err.Error() }
+
+func (e *unwrittenError) Unwrap() error { return e.err }
+
 // move changes the state, which is written down before anybody is told. mu is
 // held.
 func (h *hub) move(s State, why ...string) error {
@@ -183,12 +190,8 @@ func (h *hub) move(s State, why ...string) error {
 	}
 	change := h.stateChange(next)
 	if err := h.record.moved(h.next+1, next, change.GetTimestamp().AsTime(), why); err != nil {
-		switch next {
-		case Starting, Running, Draining, Updating:
-			return err
-		case Done, Drained, Updated: // which must last
-			next, change = Failed, h.stateChange(Failed)
-		case Stopped, Failed, Cancelling, Cancelled: // the job ends in any case
+		if next != Cancelling { // which the job is without: it is about to end
+			return &unwrittenError{err}
 		}
 		why = append(why, "what has become of the job could not be written down: "+err.Error())
 	}

@@ -179,7 +179,10 @@ func (s *Server) execute(ctx context.Context, j *job) {
 		return
 	}
 	text := j.describeFailure(err)
-	s.end(j, log, func() { j.finish(err, text) })
+	if unwritten := s.end(j, log, func() error { return j.finish(err, text) }); unwritten != nil {
+		s.strand(j, fmt.Errorf("%w\nIt was to end because: %s", unwritten, text), log)
+		return
+	}
 	state, _ := j.hub.current()
 	s.retire(j)
 	status := j.status()
@@ -268,20 +271,23 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 
 // end brings the job to its final state and removes what only its execution
 // needed. A job that outlives the process has ended when that is written down:
-// until then, everything is needed.
-func (s *Server) end(j *job, log *slog.Logger, finish func()) {
+// until then, everything is needed. The error says why it could not be.
+func (s *Server) end(j *job, log *slog.Logger, finish func() error) error {
 	if j.saved != nil {
 		if err := j.saved.SetReport(j.report()); err != nil {
 			log.Warn("metrics of the job are not kept", "error", err)
 		}
-		finish()
+		if err := finish(); err != nil {
+			return err
+		}
 	}
 	if err := s.free(j); err != nil {
 		log.Warn("what the job held could not be removed", "error", err)
 	}
 	if j.saved == nil {
-		finish()
+		return finish()
 	}
+	return nil
 }
 
 // free removes what the job holds outside memory, and what it needs no more.
@@ -296,8 +302,9 @@ func (s *Server) free(j *job) error {
 	return err
 }
 
-// finish puts the job into its final state.
-func (j *job) finish(err error, text string) {
+// finish puts the job into its final state. The error says why that could not be
+// written down.
+func (j *job) finish(err error, text string) error {
 	switch {
 	case err == nil:
 		// Python's client takes every end but DONE for a failure: its user is to
@@ -316,7 +323,12 @@ func (j *job) finish(err error, text string) {
 	default:
 		err = j.hub.to(Failed, text)
 	}
+	var unwritten *unwrittenError
+	if errors.As(err, &unwritten) {
+		return err
+	}
 	if err != nil { // the table forbids it
 		j.hub.say(Warning, err.Error())
 	}
+	return nil
 }

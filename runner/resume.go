@@ -282,6 +282,12 @@ func (s *Server) openJournal(j *job, r room, log *slog.Logger) (storage, error) 
 		}
 		return storage{}, err
 	}
+	if state, _ := j.hub.current(); j.resumed && state != Starting && db.Epoch() == 1 {
+		// The database is there before the job is said to run: begun with once more, the
+		// job would have all its effects twice.
+		why := fmt.Errorf("runner: job %s: it is %v, and what it had committed is not there", j.id, state)
+		return storage{}, &strandedError{errors.Join(why, db.Close())}
+	}
 	if j.resumed {
 		text := fmt.Sprintf("resumed from commit %d, with %s waiting; this is process %d of the job", db.Last(), plural(int64(db.Blocks()), "block"), db.Epoch())
 		j.hub.say(Basic, text)

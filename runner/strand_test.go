@@ -1,0 +1,90 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// blockLife makes it impossible to write down what state a job is in, until the
+// function that is returned is called.
+func blockLife(t *testing.T, dir string) (mend func()) {
+	t.Helper()
+	blocker := filepath.Join(dir, "life.new")
+	if err := os.MkdirAll(filepath.Join(blocker, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.RemoveAll(blocker); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// wantStranded checks that a job is shown as failed, for the reason, and kept.
+func (w *world) wantStranded(id, why string) {
+	w.t.Helper()
+	said := w.follow(id)
+	if len(said) < 2 || said[len(said)-2] != "FAILED" || !strings.Contains(said[len(said)-1], why) || !strings.Contains(said[len(said)-1], "kept as it is") {
+		w.t.Errorf("%q, and not stranded for %q", said, why)
+	}
+}
+
+// TestUnwrittenEnd: a job whose end cannot be written down keeps what it has
+// committed, and ends in the next server.
+func TestUnwrittenEnd(t *testing.T) {
+	for name, end := range map[string]error{"well": nil, "badly": errors.New("no luck")} {
+		t.Run(name, func(t *testing.T) {
+			f := newShelf(t)
+			var mend func()
+			var rows string
+			w := f.serve(t, Options{}, func(_ context.Context, x *fakeExecution) error {
+				entries, err := filepath.Glob(filepath.Join(f.dir, "jobs", "*"))
+				if err != nil || len(entries) != 1 {
+					t.Errorf("%v, %v", entries, err)
+				}
+				rows = filepath.Join(entries[0], "rows")
+				if err := os.Mkdir(rows, 0o700); err != nil {
+					t.Error(err)
+				}
+				mend = blockLife(t, entries[0])
+				return end
+			})
+			id := w.start(pipeline(), nil)
+			w.wantStranded(id, "life.new")
+			if end != nil {
+				w.wantStranded(id, end.Error())
+			}
+			if _, err := os.Stat(rows); err != nil {
+				t.Errorf("what it has committed: %v", err)
+			}
+			w.close()
+			mend()
+			w = f.serve(t, Options{}, nil)
+			defer w.close()
+			if said := w.follow(id); said[len(said)-1] != "DONE" {
+				t.Errorf("mended: %q", said)
+			}
+		})
+	}
+}
+
+// TestLostCommits: a job that has run does not begin once more because nothing is
+// left of what it had committed.
+func TestLostCommits(t *testing.T) {
+	f := newShelf(t)
+	w := f.serve(t, Options{}, untilCancelled)
+	id := w.start(pipeline(), nil)
+	w.job(id).hub.wait(t.Context(), func(s State) bool { return s == Running })
+	w.close()
+	clear(f.opened)
+	w = f.serve(t, Options{}, func(context.Context, *fakeExecution) error {
+		t.Error("it runs")
+		return nil
+	})
+	defer w.close()
+	w.wantStranded(id, "what it had committed is not there")
+}
