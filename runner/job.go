@@ -202,7 +202,7 @@ func (s *Server) execute(ctx context.Context, j *job) {
 func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("runner: internal error: %v\n%s", p, debug.Stack())
+			err = fmt.Errorf("runner: %w: %v\n%s", engine.ErrInternal, p, debug.Stack())
 		}
 	}()
 	if state, _ := j.hub.current(); state == Cancelling {

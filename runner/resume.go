@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"syscall"
 	"time"
 
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
@@ -23,6 +24,7 @@ import (
 	"github.com/gorunner/gorunner/plan"
 	"github.com/gorunner/gorunner/runner/artifact"
 	"github.com/gorunner/gorunner/runner/jobdir"
+	"github.com/gorunner/gorunner/shuffle"
 )
 
 // A job that outlives the process goes from one to the next:
@@ -33,8 +35,8 @@ import (
 //	                                  └──▶ DONE, … ──▶ kept to be asked about
 //
 // What cannot be gone on with, because its directory is damaged or of another
-// version, is stranded: it is shown as failed, and nothing of it is touched, so
-// that somebody may mend it.
+// version, a disk is full or broken, or we have made a mistake, is stranded: it is
+// shown as failed, and nothing of it is touched, so that somebody may mend it.
 
 // errSuspended is what the readers of a job's history get when the server stops.
 var errSuspended = errors.New("runner: the server was stopped; the next one goes on with the job")
@@ -46,11 +48,27 @@ func (e *strandedError) Error() string { return e.err.Error() }
 
 func (e *strandedError) Unwrap() error { return e.err }
 
-// isStranded says whether a job has ended because of its directory. A disk may
-// give the wrong bytes at any time, not only when the job is resumed.
+// isStranded says whether a job has ended for a reason that is not its own: its
+// directory, a disk, a mistake of ours. A disk may be full or give the wrong bytes at
+// any time, not only when the job is resumed. A job that was cancelled has ended,
+// whatever that has broken, and one that has used up its quota has itself to blame.
 func (s *Server) isStranded(j *job, err error) bool {
 	var stranded *strandedError
-	return j.saved != nil && (errors.As(err, &stranded) || jobdb.IsCorrupt(err))
+	switch {
+	case j.saved == nil:
+		return false
+	case errors.As(err, &stranded), jobdb.IsCorrupt(err):
+		return true
+	case errors.Is(err, engine.ErrCancelled), errors.Is(err, shuffle.ErrQuota):
+		return false
+	}
+	return errors.Is(err, engine.ErrJournal) || errors.Is(err, engine.ErrInternal) || brokenDisk(err)
+}
+
+// brokenDisk says whether the operating system refused what was asked of a disk.
+func brokenDisk(err error) bool {
+	var errno syscall.Errno
+	return errors.Is(err, shuffle.ErrDisk) && errors.As(err, &errno)
 }
 
 // save makes a job one that outlives the process.

@@ -3,10 +3,16 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/gorunner/gorunner/execution/engine"
+	"github.com/gorunner/gorunner/shuffle"
 )
 
 // blockLife makes it impossible to write down what state a job is in, until the
@@ -87,4 +93,50 @@ func TestLostCommits(t *testing.T) {
 	})
 	defer w.close()
 	w.wantStranded(id, "what it had committed is not there")
+}
+
+// TestReasonsThatAreNotTheJobs: what a disk or the runner has done to a job that
+// lasts does not end it.
+func TestReasonsThatAreNotTheJobs(t *testing.T) {
+	tests := map[string]struct {
+		err      error
+		stranded bool
+	}{
+		"journal":       {fmt.Errorf("%w: %w", engine.ErrJournal, errors.New("no more")), true},
+		"full":          {fmt.Errorf("%w: store: %w", shuffle.ErrDisk, syscall.ENOSPC), true},
+		"mistake":       {fmt.Errorf("%w: panic: no luck", engine.ErrInternal), true},
+		"quota":         {fmt.Errorf("%w: %w is used up", shuffle.ErrDisk, shuffle.ErrQuota), false},
+		"journal quota": {fmt.Errorf("%w: %w: %w", engine.ErrJournal, shuffle.ErrDisk, shuffle.ErrQuota), false},
+		"malformed":     {fmt.Errorf("%w: no region has so much", shuffle.ErrDisk), false},
+		"job":           {errors.New("no luck"), false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			f := newShelf(t)
+			w := f.serve(t, Options{}, func(context.Context, *fakeExecution) error { return tt.err })
+			id := w.start(pipeline(), nil)
+			said := w.follow(id)
+			if !slices.Contains(said, "FAILED") {
+				t.Errorf("%q", said)
+			}
+			w.close()
+			w = f.serve(t, Options{}, nil)
+			defer w.close()
+			want := "FAILED"
+			if tt.stranded {
+				want = "DONE"
+			}
+			if got := w.states(id); got[len(got)-1] != want {
+				t.Errorf("in the next server: %v, want %s", got, want)
+			}
+		})
+	}
+}
+
+// TestPanicStrands: a panic of the job's own goroutine is a mistake of ours.
+func TestPanicStrands(t *testing.T) {
+	f := newShelf(t)
+	w := f.serve(t, Options{}, func(context.Context, *fakeExecution) error { panic("no luck") })
+	defer w.close()
+	w.wantStranded(w.start(pipeline(), nil), "internal error: no luck")
 }

@@ -22,6 +22,10 @@ type Disk interface {
 // cannot be written, or does not hold what was written.
 var ErrDisk = errors.New("disk")
 
+// ErrQuota is wrapped, besides [ErrDisk], when what is to be stored is more than the
+// owner of the disk may have, whatever room there is.
+var ErrQuota = errors.New("quota")
+
 // Spill decides what of a job's data stays in memory. The zero value, and nil,
 // keep everything there. It is immutable and safe for concurrent use.
 //

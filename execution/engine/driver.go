@@ -337,9 +337,9 @@ func contain(recovered any, err error) error {
 	case nil:
 		return err
 	case *invariants.Violation:
-		return v
+		return fmt.Errorf("%w: %w", ErrInternal, v)
 	default:
-		return fmt.Errorf("internal error: panic: %v\n%s", v, debug.Stack())
+		return fmt.Errorf("%w: panic: %v\n%s", ErrInternal, v, debug.Stack())
 	}
 }
 

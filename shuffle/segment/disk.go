@@ -340,7 +340,7 @@ func (d *Disk) admit(n int64) error {
 	if d.params.Quota.Fits(n) {
 		return nil
 	}
-	return fmt.Errorf("the quota of %d bytes is used up", d.params.Quota.Limit())
+	return fmt.Errorf("the %w of %d bytes is used up", shuffle.ErrQuota, d.params.Quota.Limit())
 }
 
 // Collect gives back the space of what nobody refers to any more.

@@ -385,7 +385,7 @@ func TestQuota(t *testing.T) {
 			if test.quota == nil {
 				return
 			}
-			if !errors.Is(err, shuffle.ErrDisk) || !strings.Contains(err.Error(), "quota") {
+			if !errors.Is(err, shuffle.ErrDisk) || !errors.Is(err, shuffle.ErrQuota) || !strings.Contains(err.Error(), "quota") {
 				t.Errorf("error %v, want one of the quota", err)
 			}
 			for i, s := range kept {
