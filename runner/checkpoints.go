@@ -202,7 +202,7 @@ func (k *kept) end(ctx context.Context, err error) error {
 	j.mu.Lock()
 	j.keeper, j.checkpoints = nil, &st
 	j.mu.Unlock()
-	if suspended && k.overtaken != nil {
+	if k.overtaken != nil && !k.server.isStranded(j, err) { // it may have learnt that by ending
 		return &strandedError{fmt.Errorf("runner: %w", k.overtaken)}
 	}
 	return err
