@@ -261,12 +261,20 @@ func (s *Server) runEngine(ctx context.Context, j *job, h *host) (err error) {
 		x.Drain()
 	case Stopped, Starting, Done, Failed, Cancelling, Cancelled, Drained, Updated:
 		if err := j.hub.to(Running); err != nil {
-			return fmt.Errorf("%w before it ran", errors.Join(engine.ErrCancelled, err))
+			return j.notRun(err)
 		}
 	}
 	stop := s.startProgress(j, h.log)
 	defer stop()
 	return s.keep(ctx, j, stored.journal, h.log, x.Run)
+}
+
+// notRun is the error of a job that could not become a running one, for err.
+func (j *job) notRun(err error) error {
+	if state, _ := j.hub.current(); state == Cancelling {
+		return fmt.Errorf("%w before it ran: %w", engine.ErrCancelled, err)
+	}
+	return fmt.Errorf("runner: job %s: %w", j.id, err)
 }
 
 // end brings the job to its final state and removes what only its execution

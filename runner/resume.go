@@ -54,6 +54,7 @@ func (e *strandedError) Unwrap() error { return e.err }
 // whatever that has broken, and one that has used up its quota has itself to blame.
 func (s *Server) isStranded(j *job, err error) bool {
 	var stranded *strandedError
+	var unwritten *unwrittenError
 	switch {
 	case j.saved == nil:
 		return false
@@ -62,7 +63,7 @@ func (s *Server) isStranded(j *job, err error) bool {
 	case errors.Is(err, engine.ErrCancelled), errors.Is(err, shuffle.ErrQuota):
 		return false
 	}
-	return errors.Is(err, engine.ErrJournal) || errors.Is(err, engine.ErrInternal) || brokenDisk(err)
+	return errors.Is(err, engine.ErrJournal) || errors.Is(err, engine.ErrInternal) || errors.As(err, &unwritten) || brokenDisk(err)
 }
 
 // brokenDisk says whether the operating system refused what was asked of a disk.

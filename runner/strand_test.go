@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/gorunner/gorunner/execution/engine"
+	"github.com/gorunner/gorunner/execution/journal/jobdb"
 	"github.com/gorunner/gorunner/shuffle"
 )
 
@@ -139,4 +140,26 @@ func TestPanicStrands(t *testing.T) {
 	w := f.serve(t, Options{}, func(context.Context, *fakeExecution) error { panic("no luck") })
 	defer w.close()
 	w.wantStranded(w.start(pipeline(), nil), "internal error: no luck")
+}
+
+// TestUnwrittenRunning: a job of which it cannot be written down that it runs was
+// not cancelled.
+func TestUnwrittenRunning(t *testing.T) {
+	f := newShelf(t)
+	var mend func()
+	w := f.serve(t, Options{}, func(context.Context, *fakeExecution) error { return nil })
+	open := f.journal
+	w.server.deps.OpenJournal = func(p jobdb.Params) (Journal, error) {
+		mend = blockLife(t, p.Dir)
+		return open(p)
+	}
+	id := w.start(pipeline(), nil)
+	w.wantStranded(id, "state RUNNING: ")
+	w.close()
+	mend()
+	w = f.serve(t, Options{}, nil)
+	defer w.close()
+	if got := w.states(id); got[len(got)-1] != "DONE" {
+		t.Errorf("mended: %v", got)
+	}
 }
