@@ -31,6 +31,10 @@ func (s *Server) prepare(req *jobpb.PrepareJobRequest) (*job, error) {
 	if err != nil {
 		return nil, err
 	}
+	if settings.park && s.temporary {
+		return nil, status.Error(codes.FailedPrecondition,
+			"runner: gorunner_on_poison=park: the server has only a temporary directory, which ends with it and what is put aside: start it with --data-dir")
+	}
 	submitted, err := proto.Marshal(req.GetPipeline())
 	if err != nil {
 		return nil, fmt.Errorf("runner: prepare: %w", err)

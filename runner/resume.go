@@ -261,7 +261,7 @@ func (s *Server) resumeJobs() {
 		s.running.Go(func() {
 			log := s.opts.Log.With("dir", path)
 			s.sweep(s.hurry, path, log)
-			if err := os.RemoveAll(path); err != nil {
+			if err := jobdir.RemoveButDead(path); err != nil {
 				log.Warn("what is left of a job could not be removed", "error", err)
 			}
 		})
