@@ -124,12 +124,15 @@ func (d *driver) cutInTwo(o halveWork) (halves [2]portion, err error) {
 	layout, spill := d.pipes[o.stage].input, d.pipes[o.stage].spill
 	half := countOf(o.input) / 2
 	input := append([]element.Block(nil), o.input...)
-	before := int64(0)
+	before, loaded := int64(0), int64(0)
+	defer func() { d.accounts.running.Add(-loaded) }()
 	for i := range input { // only the one that is cut has to be in memory
 		if n := int64(input[i].Count); before < half && half < before+n && input[i].OnDisk() {
 			if input[i], err = input[i].InMemory(); err != nil {
 				return halves, fmt.Errorf("%w: %w", shuffle.ErrDisk, err)
 			}
+			loaded += int64(len(input[i].Data))
+			d.accounts.running.Add(int64(len(input[i].Data)))
 		}
 		before += int64(input[i].Count)
 	}
@@ -149,7 +152,13 @@ func (d *driver) cutInTwo(o halveWork) (halves [2]portion, err error) {
 			if err != nil {
 				return halves, fmt.Errorf("%w: %w", shuffle.ErrDisk, err)
 			}
+			size := int64(0)
+			if p.blocks[j].OnDisk() {
+				size = int64(len(b.Data))
+			}
+			d.accounts.running.Add(size)
 			g, err := x.group(&b)
+			d.accounts.running.Add(-size)
 			if err != nil {
 				return halves, err
 			}
