@@ -291,7 +291,9 @@ type RestoreParams struct {
 
 // Restore takes jobs over from whoever has them, which is fenced, and puts them
 // into a data directory, where the next server goes on with them. It returns those
-// that it has put there. Jobs that are there already are left alone.
+// that it has put there. Jobs that are there already are left alone: if one was named,
+// that is an error, which wraps [os.ErrExist]. Of a store, what keeps one job from
+// being restored is logged, and keeps no other.
 func Restore(ctx context.Context, p RestoreParams) ([]JobID, error) {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
@@ -328,10 +330,12 @@ func (p *RestoreParams) restore(ctx context.Context, place checkpoints.Place) ([
 		switch {
 		case err == nil:
 			restored = append(restored, JobID(id))
-		case errors.Is(err, os.ErrExist), place.ID == "" && (errors.Is(err, checkpoints.ErrEnded) || errors.Is(err, checkpoints.ErrNothing)):
+		case place.ID != "" || ctx.Err() != nil:
+			return restored, fmt.Errorf("runner: restore: %w", err)
+		case errors.Is(err, os.ErrExist), errors.Is(err, checkpoints.ErrEnded), errors.Is(err, checkpoints.ErrNothing):
 			p.Log.Info("job is not restored", "job", string(id), "because", err)
 		default:
-			return restored, fmt.Errorf("runner: %w", err)
+			p.Log.Error("job could not be restored", "job", string(id), "error", err)
 		}
 	}
 	return restored, nil

@@ -186,7 +186,11 @@ func serve(ctx context.Context, c config) (err error) {
 	defer func() { err = errors.Join(err, stopProfile()) }()
 	memory := c.limitMemory()
 	if c.restore != "" {
-		if _, err := runner.Restore(ctx, runner.RestoreParams{DataDir: c.dataDir, URI: c.restore, Log: log}); err != nil {
+		_, err := runner.Restore(ctx, runner.RestoreParams{DataDir: c.dataDir, URI: c.restore, Log: log})
+		switch {
+		case errors.Is(err, os.ErrExist): // by an earlier start: the flag may stay
+			log.Info("job is not restored", "because", err)
+		case err != nil:
 			return err
 		}
 	}
