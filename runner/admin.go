@@ -104,12 +104,11 @@ func (s *Server) Delete(id JobID) error {
 	}
 	<-j.done // it has been put away
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.jobs[id] != j {
-		return nil // by somebody else, or its time was over
+	listed := s.unlist(j)
+	s.mu.Unlock()
+	if listed { // else it went by somebody else, or its time was over
+		s.removeDir(j) // the files may be many: nobody is to wait for mu meanwhile
 	}
-	j.stranded = false
-	s.drop(j)
 	return nil
 }
 

@@ -88,6 +88,7 @@ func savedMessage(e event) jobdir.Message {
 func (h *hub) keep(r *record) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.record.close()
 	h.record = r
 }
 

@@ -159,6 +159,12 @@ func (s *Server) retire(j *job) {
 	s.active--
 	s.watchIdle()
 	s.finished = append(s.finished, j)
+	s.expireEnded(j)
+}
+
+// expireEnded drops a job that has just ended when its time is over, and others if
+// there are too many. mu is held.
+func (s *Server) expireEnded(j *job) {
 	if !s.closed {
 		j.expire = time.AfterFunc(s.opts.Limits.FinishedGrace, func() { s.settle(j) })
 	}
@@ -206,16 +212,29 @@ func (s *Server) forget(j *job) {
 // drop removes a finished job, and its directory unless it is stranded. mu is
 // held.
 func (s *Server) drop(j *job) {
+	if s.unlist(j) && !j.stranded {
+		s.removeDir(j)
+	}
+}
+
+// unlist takes a finished job off the lists, and says whether it was on them. mu is
+// held.
+func (s *Server) unlist(j *job) bool {
 	i := slices.Index(s.finished, j)
 	if i < 0 {
-		return
+		return false
 	}
 	s.finished = slices.Delete(s.finished, i, i+1)
 	delete(s.jobs, j.id)
 	if j.expire != nil {
 		j.expire.Stop()
 	}
-	if j.dir == "" || j.stranded {
+	return true
+}
+
+// removeDir removes the directory of a job that is on no list any more.
+func (s *Server) removeDir(j *job) {
+	if j.dir == "" {
 		return
 	}
 	if err := os.RemoveAll(j.dir); err != nil {

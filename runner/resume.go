@@ -144,6 +144,7 @@ func (s *Server) findJob(path string) {
 		s.jobs[j.id] = j
 		s.active++
 		s.leave(j, err)
+		s.unswept = append(s.unswept, path)
 		close(j.done)
 		s.opts.Log.Error("job cannot be gone on with", "job", string(j.id), "dir", path, "error", err)
 	case state == Stopped: // nobody was told of it
@@ -267,6 +268,10 @@ func (s *Server) resumeJobs() {
 		})
 	}
 	s.leftover = nil
+	for _, path := range s.unswept {
+		s.running.Go(func() { s.sweep(s.hurry, path, s.opts.Log.With("dir", path)) })
+	}
+	s.unswept = nil
 	for _, j := range s.finished {
 		s.expireFinished(j)
 	}
@@ -331,6 +336,7 @@ func (s *Server) strand(j *job, why error, log *slog.Logger) {
 	defer s.mu.Unlock()
 	j.cancel(nil)
 	s.leave(j, why)
+	s.expireEnded(j)
 	s.watchIdle()
 }
 

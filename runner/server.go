@@ -51,10 +51,13 @@ type Server struct {
 	// leftover the directories of those that are not; guarded by mu.
 	resumable []*job
 	leftover  []string
-	claim     *os.File      // the lock of the data directory
-	idle      chan struct{} // closed by idleTimer
-	idleTime  *time.Timer   // guarded by mu; nil without an idle timeout
-	isIdle    bool          // guarded by mu; idle is closed
+	// unswept are the directories of jobs that are not gone on with, but may have
+	// workers; guarded by mu.
+	unswept  []string
+	claim    *os.File      // the lock of the data directory
+	idle     chan struct{} // closed by idleTimer
+	idleTime *time.Timer   // guarded by mu; nil without an idle timeout
+	isIdle   bool          // guarded by mu; idle is closed
 }
 
 // New makes a server of the given parts.
