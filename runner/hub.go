@@ -92,10 +92,11 @@ func (h *hub) stateChange(s State) *jobpb.JobStateEvent {
 	return &jobpb.JobStateEvent{State: s.Proto(), Timestamp: timestamppb.New(h.clock())}
 }
 
-// append records an event. mu is held, or nobody else knows the hub yet.
-func (h *hub) append(e event) {
+// append adds an event to the history, and says whether it is still to be recorded:
+// it is not when the whole history was. mu is held, or nobody else knows the hub yet.
+func (h *hub) append(e event) (unrecorded bool) {
 	if h.closed {
-		return // of a worker that is still talking after the end
+		return false // of a worker that is still talking after the end
 	}
 	h.next++
 	e.seq = h.next
@@ -106,12 +107,15 @@ func (h *hub) append(e event) {
 	}
 	h.history = append(h.history, e)
 	h.bytes += e.bytes()
+	unrecorded = true
 	if len(h.history) > h.maxEvents || h.bytes > h.maxBytes {
 		h.trim()
 		h.record.replace(h.history)
+		unrecorded = false
 	}
 	close(h.changed)
 	h.changed = make(chan struct{})
+	return unrecorded
 }
 
 // trim drops the older half of what may be dropped, so that its cost is spread
@@ -136,9 +140,7 @@ func (h *hub) trim() {
 func (h *hub) say(i Importance, text string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	e := event{message: h.message(i, text)}
-	h.append(e)
-	if !h.closed {
+	if h.append(event{message: h.message(i, text)}) {
 		h.record.said(h.history[len(h.history)-1])
 	}
 }

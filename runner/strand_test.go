@@ -163,3 +163,30 @@ func TestUnwrittenRunning(t *testing.T) {
 		t.Errorf("mended: %v", got)
 	}
 }
+
+// TestTrimmedMessagesAreKeptOnce: a history that is cut short is written anew, with
+// the message that was one too many.
+func TestTrimmedMessagesAreKeptOnce(t *testing.T) {
+	f := newShelf(t)
+	w := f.serve(t, Options{Limits: Limits{MaxMessages: 10}}, untilCancelled)
+	defer w.close()
+	j := w.job(w.start(pipeline(), nil))
+	j.hub.wait(t.Context(), func(s State) bool { return s == Running })
+	for i := range 50 {
+		j.hub.say(Basic, fmt.Sprint(i))
+	}
+	kept, _, err := j.saved.Messages().Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[int64]bool)
+	for _, m := range kept {
+		if seen[m.Seq] {
+			t.Errorf("message %d is there twice", m.Seq)
+		}
+		seen[m.Seq] = true
+	}
+	if len(seen) == 0 {
+		t.Error("there are no messages")
+	}
+}
