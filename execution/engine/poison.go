@@ -89,12 +89,26 @@ func (s *scheduler) giveUp(b *bundle, f bundleFailed) {
 		s.orders = append(s.orders, halveWork{id: f.id, stage: b.stage.ID, input: b.work.lease.Blocks, lost: f.lost, err: f.err})
 		return
 	}
+	if f.lost && !b.alone {
+		s.suspect(b.stage, b.work)
+		return
+	}
 	if b.stage.parked >= s.config.maxParked {
 		s.fail(fmt.Errorf("%d parked already, which is the limit: %w", b.stage.parked, failure))
 		return
 	}
 	s.examine(b)
 	s.orders = append(s.orders, parkElement{id: f.id, failure: failure})
+}
+
+// suspect has a single element tried alone: so far, others may have killed its workers.
+func (s *scheduler) suspect(st *stageState, w *work) {
+	if !w.under() {
+		w.suspicion = &suspicion{}
+	}
+	w.suspicion.lethal = true
+	w.attempts = max(0, s.config.maxAttempts-aloneAttempts)
+	s.again(st, w)
 }
 
 // examine puts the work of a bundle into the driver's hands.

@@ -24,6 +24,9 @@ func (s *scheduler) again(st *stageState, w *work) {
 // that is chosen gets no more bundles until it has.
 func (s *scheduler) isolate(env *environment) {
 	q := &env.quarantine
+	if q.worker != nil && q.worker.lost { // by what it was to finish before
+		q.worker = nil
+	}
 	if len(q.waiting) == 0 || q.worker != nil && q.worker.used > 0 {
 		return
 	}
