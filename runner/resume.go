@@ -41,6 +41,10 @@ import (
 // errSuspended is what the readers of a job's history get when the server stops.
 var errSuspended = errors.New("runner: the server was stopped; the next one goes on with the job")
 
+// errNoStore keeps a job that makes checkpoints from going on without: another machine
+// may have it, and only its log would tell.
+var errNoStore = errors.New("it makes checkpoints, and this server was not told where (--checkpoint-uri)")
+
 // strandedError says that a job cannot be gone on with by this process.
 type strandedError struct{ err error }
 
@@ -51,7 +55,8 @@ func (e *strandedError) Unwrap() error { return e.err }
 // isStranded says whether a job has ended for a reason that is not its own: its
 // directory, a disk, a mistake of ours. A disk may be full or give the wrong bytes at
 // any time, not only when the job is resumed. A job that was cancelled has ended,
-// whatever that has broken, and one that has used up its quota has itself to blame.
+// whatever that has broken, and one that has used up its quota has itself to blame. One
+// that has had workers in another process, and gets none in this, waits for them.
 func (s *Server) isStranded(j *job, err error) bool {
 	var stranded *strandedError
 	var unwritten *unwrittenError
@@ -62,6 +67,9 @@ func (s *Server) isStranded(j *job, err error) bool {
 		return true
 	case errors.Is(err, engine.ErrCancelled), errors.Is(err, shuffle.ErrQuota):
 		return false
+	}
+	if j.resumed && errors.Is(err, engine.ErrNoWorker) {
+		return true
 	}
 	return errors.Is(err, engine.ErrJournal) || errors.Is(err, engine.ErrInternal) || errors.As(err, &unwritten) || brokenDisk(err)
 }
@@ -203,6 +211,9 @@ func (s *Server) load(j *job) error {
 	}
 	if state == Cancelling {
 		j.cancelled = "somebody asked for it before the server ended"
+	}
+	if j.durability == Remote && s.checkpoints == nil {
+		return errNoStore
 	}
 	return s.loadRunning(j, saved)
 }

@@ -109,6 +109,7 @@ func TestReasonsThatAreNotTheJobs(t *testing.T) {
 		"quota":         {fmt.Errorf("%w: %w is used up", shuffle.ErrDisk, shuffle.ErrQuota), false},
 		"journal quota": {fmt.Errorf("%w: %w: %w", engine.ErrJournal, shuffle.ErrDisk, shuffle.ErrQuota), false},
 		"malformed":     {fmt.Errorf("%w: no region has so much", shuffle.ErrDisk), false},
+		"no worker":     {fmt.Errorf("environment e: %w: no such program", engine.ErrNoWorker), false},
 		"job":           {errors.New("no luck"), false},
 	}
 	for name, tt := range tests {
@@ -131,6 +132,26 @@ func TestReasonsThatAreNotTheJobs(t *testing.T) {
 				t.Errorf("in the next server: %v, want %s", got, want)
 			}
 		})
+	}
+}
+
+// TestWorkersComeLate: a job that is resumed before its workers are there is left as
+// it is.
+func TestWorkersComeLate(t *testing.T) {
+	f := newShelf(t)
+	w := f.serve(t, Options{}, untilCancelled)
+	id := w.start(pipeline(), nil)
+	w.job(id).hub.wait(t.Context(), func(s State) bool { return s == Running })
+	w.close()
+	w = f.serve(t, Options{}, func(context.Context, *fakeExecution) error {
+		return fmt.Errorf("environment e: %w: nobody is there", engine.ErrNoWorker)
+	})
+	w.wantStranded(id, "nobody is there")
+	w.close()
+	w = f.serve(t, Options{}, nil)
+	defer w.close()
+	if said := w.follow(id); said[len(said)-1] != "DONE" {
+		t.Errorf("with workers: %q", said)
 	}
 }
 

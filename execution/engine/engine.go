@@ -194,6 +194,9 @@ var ErrSuspended = errors.New("job suspended")
 // commits any more. The job can be gone on with from those that it took.
 var ErrJournal = errors.New("the job's journal failed")
 
+// ErrNoWorker is wrapped by the error of a job that got none for an environment.
+var ErrNoWorker = errors.New("start worker")
+
 // ErrInternal is wrapped by the error of a job that has met a mistake of the runner.
 // A job with a journal can be gone on with, by a runner without the mistake.
 var ErrInternal = errors.New("internal error")

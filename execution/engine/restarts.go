@@ -121,7 +121,7 @@ func (s *scheduler) refuseWorker(f workerRefused) {
 	env.starting--
 	if r := &env.restarts; r.total == r.unborn {
 		if r.unborn++; !f.ended || r.unborn == startTries {
-			s.fail(fmt.Errorf("environment %s: start worker: %w", f.env, f.err))
+			s.fail(fmt.Errorf("environment %s: %w: %w", f.env, ErrNoWorker, f.err))
 			return
 		}
 	}
@@ -132,7 +132,7 @@ func (s *scheduler) refuseWorker(f workerRefused) {
 		return
 	}
 	if len(env.workers)+env.starting-len(env.restarts.due) <= 0 {
-		s.fail(fmt.Errorf("environment %s: start worker: %w", f.env, f.err))
+		s.fail(fmt.Errorf("environment %s: %w: %w", f.env, ErrNoWorker, f.err))
 		return
 	}
 	if s.config.restartWindow > 0 {
